@@ -1,0 +1,350 @@
+"""`run_chunk`: the one piece of code that runs simulations, wherever an executor puts it.
+
+It calls the simulator batch by batch, turns whatever goes wrong into a row's status, and writes
+shards as it goes.  Before each call it journals which rows it is about to run.  If the process dies
+there (SIGKILL, a segfault, out of memory, a hang that the alarm ends), the chunk is run again with
+the same journal: rows already written are skipped, a batch that died is split in eight, and a
+single row that died `DEATHS` times is convicted.  So one deadly simulation costs one row, not its
+batch, and the culprit has a name, under every executor alike.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferkit import component, seeds
+from inferkit.errors import InferkitError, SimulatorError
+from inferkit.journal import Journal, alarm
+from inferkit.protocols import Output, Ragged
+from inferkit.shard import OK, STATUS, Rows, encode, storable
+from inferkit.store import Store
+
+DEATHS = 3
+SPLIT = 8
+FLUSH_SECONDS, FLUSH_BYTES = 1.0, 32 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all chunks of a run share.  It holds plain data only, so that it can be sent or staged."""
+
+    simulator: dict
+    seed: int
+    key: str
+    timeout: float | None = None
+    store: str | None = None  # where shards go; None: back to the sender, in the receipt
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        return cls(**json.loads(text))
+
+
+@dataclass
+class Chunk:
+    """Some rows of one round."""
+
+    id: str
+    round: int
+    index: np.ndarray
+    theta: dict[str, np.ndarray]
+    attempt: int = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass
+class Receipt:
+    """How a chunk ended.  `counts` is by status; `shards` were written or are in `payload`."""
+
+    chunk: str
+    rows: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    shards: list[str] = field(default_factory=list)
+    payload: list[tuple[str, bytes]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # spent in the simulator
+    nbytes: int = 0
+    rss: int = 0
+    stopped: bool = False  # asked to stop before the end
+    lost: str = ""  # the process running it died for good, and how
+    error: InferkitError | None = None  # the work cannot go on (disk full, simulator not buildable)
+
+
+_built: dict[str, Any] = {}
+
+
+def simulator_of(job: Job) -> tuple[Any, Any]:
+    """The job's simulator, built once a process, and its record."""
+    if job.key not in _built:
+        chosen = component.from_reference(job.simulator)
+        try:
+            built = chosen.build()
+            if hasattr(built, "prepare"):
+                built.prepare()
+        except InferkitError:
+            raise
+        except Exception as cause:
+            raise SimulatorError(
+                f"simulator {chosen.name!r} cannot be built: {type(cause).__name__}: {cause}",
+                fix=f"inferkit plugins check {chosen.name}") from cause
+        _built.clear()
+        _built[job.key] = (built, chosen.spec)
+    return _built[job.key]
+
+
+def run_chunk(job: Job, chunk: Chunk, *, journal: Journal | None = None,
+              stop: Callable[[], bool] = lambda: False) -> Receipt:
+    """Run a chunk's rows; every row that ends is in a shard before the receipt says so."""
+    receipt = Receipt(chunk.id)
+    journal = journal or Journal(None)
+    receipt.shards, receipt.counts = journal.shards, journal.counts
+    receipt.messages = journal.messages
+    try:
+        simulator, spec = simulator_of(job)
+        runner = _Runner(job, chunk, simulator, spec, journal, receipt, stop)
+        with alarm(job.timeout, journal.alarm_file) as runner.arm:
+            try:
+                runner.run()
+            except KeyboardInterrupt:  # in the user's own process: keep what finished
+                runner.flush()
+                raise
+    except InferkitError as cause:
+        receipt.error = cause
+    finally:
+        journal.close()
+    return receipt
+
+
+class _Runner:
+    """One pass over one chunk: its buffer of finished rows and where they go."""
+
+    def __init__(self, job, chunk, simulator, spec, journal, receipt, stop):
+        self.job, self.chunk, self.spec, self.journal = job, chunk, spec, journal
+        self.simulator, self.receipt, self.stop = simulator, receipt, stop
+        self.seeds = seeds.row_seeds(job.seed, chunk.round, chunk.index)
+        self.outputs = {o.name: o for o in (getattr(simulator, "outputs", None) or ())}
+        self.like: dict[str, tuple] = {}  # row shape and type of each output, from the first call
+        self.arm: Callable[[bool], None] = lambda on: None
+        self.careful = bool(journal.deaths)  # write after each call, so that nothing runs twice
+        self._reset()
+
+    def _reset(self) -> None:
+        self.done: list[tuple[np.ndarray, int, float, dict | None, str]] = []
+        self.held, self.since = 0, time.monotonic()
+
+    def run(self) -> None:
+        n = len(self.chunk)
+        # Never longer than the compiled batch; row by row where that is all the simulator can do.
+        step = self.spec.batch_size or n if self.spec.vectorised else 1
+        for a in range(0, n, step):
+            if self.stop():
+                self.receipt.stopped = True
+                break
+            if not self._solve(a, min(n, a + step)):
+                break
+        self.flush()
+
+    def _solve(self, a: int, b: int) -> bool:
+        """Run rows a..b-1, in parts if need be; False to stop."""
+        if all(i in self.journal.written for i in range(a, b)):
+            self.receipt.rows += b - a
+            return True
+        deaths = self.journal.deaths.get((a, b), 0)
+        hung = (a, b) in self.journal.timeouts
+        if deaths and b - a > 1:
+            return self._split(a, b)
+        if hung:
+            self._fail(a, "timeout", f"ran longer than {self.job.timeout:g} s")
+            return True
+        if deaths >= DEATHS:
+            self._fail(a, "crash", f"its process died {deaths} times while it ran "
+                                   "(killed, crashed or out of memory)")
+            return True
+        self.journal.run((a, b))
+        started = time.monotonic()
+        status, result, message = self._call(a, b)
+        spent = time.monotonic() - started
+        self.journal.end()
+        self.receipt.seconds += spent
+        if status != "ok" and b - a > 1:
+            return self._split(a, b)
+        self._keep(np.arange(a, b), status, spent, result, message)
+        if (self.careful or self.held > FLUSH_BYTES
+                or time.monotonic() - self.since > FLUSH_SECONDS):
+            self.flush()
+        return True
+
+    def _split(self, a: int, b: int) -> bool:
+        step = -(-(b - a) // SPLIT)
+        for c in range(a, b, step):
+            if self.stop():
+                self.receipt.stopped = True
+                return False
+            if not self._solve(c, min(b, c + step)):
+                return False
+        return True
+
+    def _call(self, a: int, b: int) -> tuple[str, dict | None, str]:
+        theta = {k: v[a:b] for k, v in self.chunk.theta.items()}
+        row_seeds = self.seeds[a:b]
+        pad = (self.spec.batch_size or 0) - (b - a)
+        if pad > 0:  # a compiled batch has one shape: fill up with the last row
+            theta = {k: np.concatenate([v, np.repeat(v[-1:], pad, 0)]) for k, v in theta.items()}
+            row_seeds = np.concatenate([row_seeds, np.repeat(row_seeds[-1:], pad)])
+        try:
+            self.arm(True)
+            try:
+                with np.errstate(all="ignore"):
+                    result = self.simulator.simulate(theta, row_seeds)
+            finally:
+                self.arm(False)
+            return "ok", self._checked(result, len(row_seeds), b - a), ""
+        except MemoryError as cause:
+            return "memory", None, f"out of memory: {cause}"
+        except TimeoutError as cause:
+            return "timeout", None, str(cause) or "the simulator raised TimeoutError"
+        except SimulatorError as cause:
+            return "invalid", None, str(cause)
+        except (Exception, SystemExit) as cause:
+            where = traceback.extract_tb(cause.__traceback__)[-1]
+            return "exception", None, (f"{type(cause).__name__}: {cause} "
+                                       f"({Path(where.filename).name}:{where.lineno})")
+
+    def _checked(self, result: Any, n: int, keep: int) -> dict:
+        if not isinstance(result, dict) or not result:
+            raise SimulatorError(f"simulate returned {type(result).__name__}",
+                                 allowed="a dict of arrays by name")
+        if self.outputs and set(result) != set(self.outputs):
+            raise SimulatorError(f"simulate returned {sorted(result)}",
+                                 allowed=f"the declared outputs {sorted(self.outputs)}")
+        checked = {name: checked_output(name, value, n, self.outputs.get(name))[:keep]
+                   for name, value in result.items()}
+        like = {k: (None if isinstance(v, Ragged) else v.shape[1:], v.dtype)
+                for k, v in checked.items()}
+        self.like = self.like or like
+        if like != self.like:
+            raise SimulatorError(f"simulate returned rows like {like}, other rows are {self.like}",
+                                 fix="return one shape and type for every parameter set, or Ragged")
+        return checked
+
+    def _keep(self, rows: np.ndarray, status: str, spent: float, result: dict | None,
+              message: str) -> None:
+        self.done.append((rows, STATUS.index(status), spent / len(rows), result, message))
+        self.held += sum(v.values.nbytes if isinstance(v, Ragged) else v.nbytes
+                         for v in (result or {}).values())
+
+    def _fail(self, row: int, status: str, message: str) -> None:
+        self._keep(np.array([row]), status, 0.0, None, message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the finished rows as one shard (or hand it back in the receipt)."""
+        if not self.done:
+            return
+        rows = self._rows()
+        counts = np.bincount(rows.status, minlength=len(STATUS))
+        told = {label: int(c) for label, c in zip(STATUS, counts) if c}
+        messages = list(rows.messages.values())[:20]
+        if self.job.store is not None:
+            store = Store(Path(self.job.store), {})
+            store.key = self.job.key
+            name = store.write(rows)
+            self.receipt.shards.append(name)
+            positions = np.concatenate([d[0] for d in self.done]).tolist()
+            self.journal.shard(name, positions=positions, counts=told, messages=messages)
+        else:
+            name = f"r{rows.round:04d}-{self.chunk.id}-{len(self.receipt.payload)}.safetensors"
+            self.receipt.payload.append((name, b"".join(encode(rows, self.job.key))))
+        for label, count in told.items():
+            self.receipt.counts[label] = self.receipt.counts.get(label, 0) + count
+        self.receipt.messages += messages
+        self.receipt.rows += len(rows)
+        self.receipt.nbytes += self.held
+        self._reset()
+
+    def _rows(self) -> Rows:
+        at = np.concatenate([d[0] for d in self.done])
+        status = np.concatenate([np.full(len(d[0]), d[1], np.uint8) for d in self.done])
+        seconds = np.concatenate([np.full(len(d[0]), d[2], np.float32) for d in self.done])
+        x = _join(self.done)
+        status = _mark_nonfinite(status, x, self.outputs)
+        index = self.chunk.index[at]
+        messages = {int(self.chunk.index[d[0][0]]): d[4] for d in self.done if d[4]}
+        for i in np.flatnonzero(status == STATUS.index("nonfinite")):
+            bad = [k for k, v in x.items() if not _finite(v[int(i) : int(i) + 1])]
+            messages[int(index[i])] = f"NaN or Inf in {', '.join(bad)}"
+        theta = {k: storable(v[at]) for k, v in self.chunk.theta.items()}
+        return Rows(self.chunk.round, index, status, seconds, theta, x, messages,
+                    self.chunk.attempt)
+
+
+def checked_output(name: str, value: Any, n: int, declared: Output | None) -> Any:
+    """The output as an array of n rows (or Ragged), or a SimulatorError that says what is due."""
+    if not isinstance(value, Ragged):
+        value = np.asarray(value)
+        if value.dtype == object:
+            raise SimulatorError(f"output {name!r} holds Python objects or rows of unequal length",
+                                 fix="return Ragged.from_rows(rows), or pad the rows")
+        value = storable(value)
+    length = len(value) if isinstance(value, Ragged) or value.ndim else 0
+    if length != n:
+        raise SimulatorError(
+            f"output {name!r} has {length} rows for {n} parameter sets",
+            allowed=f"an array of shape ({n}, …): the batch comes first")
+    if declared is None or declared.shape is None or isinstance(value, Ragged):
+        if declared is not None and (declared.shape is None) != isinstance(value, Ragged):
+            raise SimulatorError(f"output {name!r} was declared "
+                                 f"{'ragged' if declared.shape is None else declared.shape}")
+        return value
+    if value.shape[1:] != tuple(declared.shape):
+        raise SimulatorError(f"output {name!r} has rows of shape {value.shape[1:]}",
+                             allowed=f"{tuple(declared.shape)}, as declared")
+    return value
+
+
+def _join(done: list) -> dict[str, Any]:
+    """The outputs of all segments in one array each; failed rows get NaN, 0 or nothing."""
+    from inferkit.simulations import missing
+
+    results = [d[3] for d in done if d[3]]
+    if not results:
+        return {}
+    joined: dict[str, Any] = {}
+    for name, like in results[0].items():
+        if isinstance(like, Ragged):
+            rows = [r for d in done for r in (d[3][name] if d[3] else [like.values[:0]])]
+            joined[name] = Ragged.from_rows(rows, like.dtype)
+            continue
+        joined[name] = np.concatenate([
+            d[3][name] if d[3] else np.full((len(d[0]), *like.shape[1:]), missing(like.dtype),
+                                            like.dtype) for d in done])
+    return joined
+
+
+def _finite(value: Any) -> bool:
+    array = value.values if isinstance(value, Ragged) else value
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _mark_nonfinite(status: np.ndarray, x: dict, outputs: dict[str, Output]) -> np.ndarray:
+    for name, value in x.items():
+        if (name in outputs and outputs[name].allow_nan) or _finite(value):
+            continue
+        if isinstance(value, Ragged):
+            ok = np.array([np.isfinite(r).all() for r in value])
+        else:
+            ok = np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+        status = np.where((status == OK) & ~ok, STATUS.index("nonfinite"), status).astype(np.uint8)
+    return status

@@ -1,0 +1,92 @@
+"""Errors that say what came, what is allowed and what to type.
+
+Every error that inferkit raises on purpose is an `InferkitError`.  Its message has up to three
+parts: what went wrong, what would have been right, and a line that the user can act on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InferkitError(Exception):
+    """Base of all errors raised on purpose.
+
+    `what` came; `allowed` is what would have been right; `fix` is what to type or do next.
+    """
+
+    def __init__(self, what: str, *, allowed: str | None = None, fix: str | None = None):
+        self.what, self.allowed, self.fix = what, allowed, fix
+        lines = [what]
+        if allowed:
+            lines.append(f"  allowed: {allowed}")
+        if fix:
+            lines.append(f"  try:     {fix}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self):  # keyword-only arguments survive the trip between processes
+        return _rebuild, (type(self), self.what, self.allowed, self.fix)
+
+
+def _rebuild(cls, what, allowed, fix):
+    return cls(what, allowed=allowed, fix=fix)
+
+
+class ConfigError(InferkitError):
+    """A study file, a setting or an argument is wrong."""
+
+
+class PluginError(InferkitError):
+    """A plugin is unknown, ambiguous, missing or broken."""
+
+
+class PriorError(InferkitError):
+    """A prior is not a proper distribution, or a value does not fit it."""
+
+
+class SimulatorError(InferkitError):
+    """A simulator breaks its contract (wrong names, shapes, seeds)."""
+
+
+class StoreError(InferkitError):
+    """Stored simulations are missing, damaged or belong to another study."""
+
+
+class DiskFullError(StoreError):
+    """No space left; what was finished is safe and the message says where."""
+
+
+class BusyError(StoreError):
+    """Another process is writing this run."""
+
+
+class DataError(InferkitError):
+    """Observed data do not fit the simulator's outputs or the features."""
+
+
+class EstimatorError(InferkitError):
+    """An estimator cannot work with this study, or its fit failed."""
+
+
+class ExecutorError(InferkitError):
+    """An executor cannot place work, or lost it for good."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a mistyped one, if any is near."""
+    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], error: type[InferkitError] = ConfigError
+) -> InferkitError:
+    """The error for a name that is not among the known ones, with the nearest as a remedy."""
+    known = sorted(str(k) for k in known)
+    near = closest(name, known)
+    return error(
+        f"unknown {kind} {name!r}",
+        allowed=", ".join(known) if known else f"there are no {kind}s",
+        fix=f"did you mean {near!r}?" if near else None,
+    )

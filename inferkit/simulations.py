@@ -1,0 +1,178 @@
+"""Stored simulations as one table, in order of (round, index), read from the shards on demand.
+
+Parameters and statuses are small and come whole; outputs come in batches, so a table may be larger
+than memory.  Each shard's checksums are verified when its outputs are first touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferkit.errors import StoreError
+from inferkit.protocols import Ragged
+from inferkit.shard import OK, Rows, Shard
+
+if TYPE_CHECKING:
+    from inferkit.store import Store
+
+
+class Simulations:
+    """The rows of one round (or of all), optionally only those with index in [start, stop)."""
+
+    def __init__(self, store: Store, round: int | None = None, *, start: int = 0,
+                 stop: int | None = None, ok_only: bool = False, shards: list[Shard] | None = None):
+        self.store = store
+        self._shards = [s for s in (store.shards() if shards is None else shards)
+                        if round is None or s.round == round]
+        parts = [
+            (np.full(len(s), s.round), s.index, np.full(len(s), -s.attempt), np.full(len(s), k),
+             np.arange(len(s)), s.status) for k, s in enumerate(self._shards)
+        ]
+        columns = [np.concatenate([p[j] for p in parts]) if parts else np.empty(0, np.int64)
+                   for j in range(6)]
+        order = np.lexsort((columns[3], columns[2], columns[1], columns[0]))
+        rounds, index, _, shard, position, status = (c[order] for c in columns)
+        first = np.ones(len(index), bool)
+        first[1:] = (rounds[1:] != rounds[:-1]) | (index[1:] != index[:-1])
+        keep = first & (index >= start)
+        if stop is not None:
+            keep &= index < stop
+        if ok_only:
+            keep &= status == OK
+        self.round, self.index, self.status = rounds[keep], index[keep], status[keep]
+        self._shard, self._position = shard[keep], position[keep]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, rows: np.ndarray) -> Simulations:
+        """The table of some rows (a mask or positions), sharing the shards."""
+        out = object.__new__(Simulations)
+        out.store, out._shards = self.store, self._shards
+        for name in ("round", "index", "status", "_shard", "_position"):
+            setattr(out, name, getattr(self, name)[rows])
+        return out
+
+    @property
+    def ok(self) -> Simulations:
+        return self.select(self.status == OK)
+
+    @property
+    def messages(self) -> list[str]:
+        """The failure message of each row, empty where it did not fail."""
+        out = [""] * len(self)
+        for k in np.flatnonzero(self.status != OK):
+            out[k] = self._shards[self._shard[k]].messages.get(int(self.index[k]), "")
+        return out
+
+    @property
+    def seconds(self) -> np.ndarray:
+        return self._gather(lambda s: s.tensor("seconds"))
+
+    @property
+    def theta(self) -> dict[str, np.ndarray]:
+        names = self._shards[0]._names("theta/") if self._shards else []
+        return {n: self._gather(lambda s, n=n: s.tensor(f"theta/{n}")) for n in names}
+
+    def _gather(self, read: Any) -> np.ndarray:
+        used = np.unique(self._shard)
+        if not len(used):
+            return np.empty(0)
+        first = read(self._shards[used[0]])
+        out = np.empty((len(self), *first.shape[1:]), first.dtype)
+        for k in used:
+            rows = self._shard == k
+            out[rows] = read(self._shards[k])[self._position[rows]]
+        return out
+
+    @property
+    def outputs(self) -> dict[str, tuple[tuple[int, ...] | None, np.dtype]]:
+        """Each output's row shape (None where ragged) and type."""
+        found: dict[str, tuple[tuple[int, ...] | None, np.dtype]] = {}
+        for shard in self._shards:
+            for name in shard.outputs:
+                value = shard.output(name)
+                told = (None if isinstance(value, Ragged) else value.shape[1:], value.dtype)
+                if found.setdefault(name, told) != told:
+                    raise StoreError(
+                        f"output {name!r} is {told} in {shard.path.name}, {found[name]} elsewhere",
+                        fix="return one shape and type for every row, or Ragged")
+        return found
+
+    def x(self) -> dict[str, Any]:
+        """All outputs of these rows, in memory."""
+        return self._outputs(np.arange(len(self)))
+
+    def batches(self, size: int = 8192) -> Iterator[Rows]:
+        """Rows in order, `size` at a time, one round in each batch."""
+        for round in np.unique(self.round):
+            (mine,) = np.nonzero(self.round == round)
+            theta = self.select(mine).theta
+            seconds, messages = self.seconds, self.messages
+            for a in range(0, len(mine), size):
+                rows = mine[a : a + size]
+                told = {int(self.index[i]): messages[i] for i in rows if messages[i]}
+                yield Rows(
+                    int(round), self.index[rows], self.status[rows], seconds[rows],
+                    {k: v[a : a + size] for k, v in theta.items()}, self._outputs(rows), told,
+                    max((self._shards[k].attempt for k in np.unique(self._shard[rows])), default=0),
+                )
+
+    def _outputs(self, rows: np.ndarray) -> dict[str, Any]:
+        shards, positions = self._shard[rows], self._position[rows]
+        used = np.unique(shards)
+        for k in used:
+            self._verify(int(k))
+        out: dict[str, Any] = {}
+        for name, (shape, dtype) in self.outputs.items():
+            if shape is None:
+                out[name] = self._ragged(name, dtype, shards, positions)
+                continue
+            values = np.empty((len(rows), *shape), dtype)
+            for k in used:
+                mine = shards == k
+                shard = self._shards[k]
+                # A shard of failures alone has no outputs.
+                values[mine] = (shard.output(name)[positions[mine]] if name in shard.outputs
+                                else missing(dtype))
+            out[name] = values
+        return out
+
+    def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:
+        opened = {k: self._shards[k].output(name) if name in self._shards[k].outputs else None
+                  for k in np.unique(shards)}
+        empty = np.empty(0, dtype)
+        held = ((opened[s], int(p)) for s, p in zip(shards, positions))
+        return Ragged.from_rows([empty if r is None else r[p] for r, p in held], dtype)
+
+    def _verify(self, k: int) -> None:
+        bad = self._shards[k].damaged
+        if bad.any():
+            raise StoreError(
+                f"{int(bad.sum())} rows of {self._shards[k].path} are damaged "
+                "(their checksums do not match)",
+                fix=f"inferkit resume {self.store.path}   (keeps the sound rows, runs the rest again)")
+
+    def digest(self) -> str:
+        """SHA-256 over index, status, parameters and outputs: equal for equal simulations."""
+        h = hashlib.sha256()
+        for rows in self.batches(4096):
+            h.update(rows.index.astype("<i8").tobytes() + rows.status.tobytes())
+            for name in sorted(rows.theta):
+                h.update(rows.theta[name].tobytes())
+            for name in sorted(rows.x):
+                value = rows.x[name]
+                if isinstance(value, Ragged):
+                    h.update(value.lengths.tobytes() + value.values.tobytes())
+                else:
+                    h.update(value.tobytes())
+        return h.hexdigest()
+
+
+def missing(dtype: np.dtype) -> Any:
+    """What stands in the outputs of a row that failed."""
+    return np.nan if np.dtype(dtype).kind == "f" else 0

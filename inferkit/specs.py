@@ -1,0 +1,116 @@
+"""The records that plugins register: what a thing is called, where it lies, what it can do.
+
+A record is data.  `target` stays a string until somebody uses it, so listing two hundred plugins
+imports none of their backends.  Capabilities are fields, so a pairing (this simulator with that
+estimator) is checked before anything runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+API_VERSION = 1
+"""The plugin interface's version.  A record states the range it supports in `api`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What all records share.
+
+    `target` is "module:attribute"; the attribute is called with the validated config (an instance
+    of the dataclass that `config` is or names; with no argument where there is none).
+    `package` and `version` are filled in by the registry from the distribution that registered it.
+    """
+
+    name: str
+    summary: str
+    target: str
+    config: type | str | None = None
+    api: tuple[int, int] = (1, 1)
+    aliases: tuple[str, ...] = ()
+    package: str = ""
+    version: str = ""
+
+    role = "thing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorSpec(Spec):
+    """`batch_size`: the compiled batch: every call gets just so many rows, the last ones padded.
+
+    `batch_invariant`: a row's bytes do not depend on the batch it ran in.
+    """
+
+    vectorised: bool = True
+    stochastic: bool = True
+    batch_invariant: bool = False
+    differentiable: bool = False
+    batch_size: int | None = None
+
+    role = "simulator"
+
+
+CONSUMES = ("simulations", "simulator", "log_likelihood", "gradient", "observations")
+GIVES = ("samples", "log_prob", "log_likelihood")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorSpec(Spec):
+    """`consumes`: all of these must be there.  `needs_observed`: fit works for one observation.
+
+    `accepts`: "features" (one flat vector of numbers), "arrays" (dense outputs of any shape),
+    "ragged".  `rounds`: it can run several rounds towards one observation.
+    """
+
+    consumes: tuple[str, ...] = ("simulations",)
+    gives: tuple[str, ...] = ("samples",)
+    accepts: tuple[str, ...] = ("features",)
+    amortised: bool = True
+    rounds: bool = False
+    needs_observed: bool = False
+    iid: bool = False
+
+    role = "estimator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec(Spec):
+    """`detached`: its jobs outlive this process and are found again on resume."""
+
+    detached: bool = False
+    isolates: bool = True
+
+    role = "executor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSpec(Spec):
+    """`extra`: the pip extra or package that it needs, for the install hint."""
+
+    extra: str = ""
+
+    role = "feature"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSpec(Spec):
+    """A family of priors: the target is a distribution class (see inferkit.prior.families)."""
+
+    role = "prior"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticSpec(Spec):
+    """`needs`: what must be there for it to run; otherwise its verdict is NOT RUN."""
+
+    needs: tuple[str, ...] = ()
+
+    role = "diagnostic"
+
+
+ROLES: dict[str, type[Spec]] = {
+    s.role: s
+    for s in (
+        SimulatorSpec, EstimatorSpec, ExecutorSpec, FeatureSpec, PriorSpec, DiagnosticSpec,
+    )
+}
