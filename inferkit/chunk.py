@@ -87,7 +87,8 @@ _built: dict[str, Any] = {}
 
 def simulator_of(job: Job) -> tuple[Any, Any]:
     """The job's simulator, built once a process, and its record."""
-    if job.key not in _built:
+    reference = json.dumps(job.simulator, sort_keys=True)
+    if reference not in _built:
         chosen = component.from_reference(job.simulator)
         try:
             built = chosen.build()
@@ -99,9 +100,9 @@ def simulator_of(job: Job) -> tuple[Any, Any]:
             raise SimulatorError(
                 f"simulator {chosen.name!r} cannot be built: {type(cause).__name__}: {cause}",
                 fix=f"inferkit plugins check {chosen.name}") from cause
-        _built.clear()
-        _built[job.key] = (built, chosen.spec)
-    return _built[job.key]
+        _built.clear()  # one at a time: it may be large
+        _built[reference] = (built, chosen.spec)
+    return _built[reference]
 
 
 def run_chunk(job: Job, chunk: Chunk, *, journal: Journal | None = None,
@@ -135,7 +136,7 @@ class _Runner:
         self.simulator, self.receipt, self.stop = simulator, receipt, stop
         self.seeds = seeds.row_seeds(job.seed, chunk.round, chunk.index)
         self.outputs = {o.name: o for o in (getattr(simulator, "outputs", None) or ())}
-        self.like: dict[str, tuple] = {}  # row shape and type of each output, from the first call
+        self.like: dict[str, tuple] = {}  # row shape and type of each output
         self.arm: Callable[[bool], None] = lambda on: None
         self.careful = bool(journal.deaths)  # write after each call, so that nothing runs twice
         self._reset()
@@ -233,10 +234,11 @@ class _Runner:
                    for name, value in result.items()}
         like = {k: (None if isinstance(v, Ragged) else v.shape[1:], v.dtype)
                 for k, v in checked.items()}
-        self.like = self.like or like
-        if like != self.like:
-            raise SimulatorError(f"simulate returned rows like {like}, other rows are {self.like}",
-                                 fix="return one shape and type for every parameter set, or Ragged")
+        if self.like and like != self.like:
+            # One shard holds one kind of row.  Which kind is the odd one is for the reader to say,
+            # who sees them all; a chunk would judge by whichever row came first in it.
+            self.flush()
+        self.like = like
         return checked
 
     def _keep(self, rows: np.ndarray, status: str, spent: float, result: dict | None,

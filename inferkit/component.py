@@ -240,22 +240,38 @@ def import_function(reference: str, folder: Path) -> Any:
 
 
 def code_digest(thing: Any) -> str:
-    """A digest of a function's or class's source and of the plain values it closes over."""
+    """A digest of a function's or class's source and of what it uses of its own module.
+
+    Helper functions and plain constants of the same module, and what a closure holds, count;
+    other modules do not (a changed library shows in the recorded versions).
+    """
+    return hashlib.blake2b(_told(thing, set()).encode(), digest_size=16).hexdigest()
+
+
+def _told(thing: Any, seen: set[int]) -> str:
     code = _code_of(thing)
+    if id(code) in seen:
+        return ""
+    seen.add(id(code))
     try:
         text = inspect.getsource(code)
     except (OSError, TypeError):
         body = getattr(code, "__code__", None)
         text = repr((body.co_code, body.co_consts, body.co_names)) if body else repr(code)
-    held = {}
+    held: dict[str, Any] = {}
     if inspect.isfunction(code):
-        held = dict(inspect.getclosurevars(code).nonlocals)
-        held["__defaults__"] = code.__defaults__
+        used = inspect.getclosurevars(code)
+        held = {**used.globals, **used.nonlocals, "__defaults__": code.__defaults__}
     elif not isinstance(thing, (FunctionSimulator, type)):
-        held = vars(thing) if hasattr(thing, "__dict__") else {}
-    plain = {k: repr(v) for k, v in sorted(held.items())
-             if isinstance(v, (int, float, str, bool, tuple, np.ndarray))}
-    return hashlib.blake2b(f"{text}{plain}".encode(), digest_size=16).hexdigest()
+        held = getattr(thing, "__dict__", {})
+    for name, value in sorted(held.items()):
+        if inspect.isfunction(value) and value.__module__ == getattr(code, "__module__", None):
+            text += f"\n{name} = {_told(value, seen)}"
+        elif isinstance(value, np.ndarray):
+            text += f"\n{name} = {value.dtype}{value.shape}{value.tobytes()!r}"
+        elif isinstance(value, (int, float, str, bool, tuple)):
+            text += f"\n{name} = {value!r}"
+    return text
 
 
 def _code_of(thing: Any) -> Any:

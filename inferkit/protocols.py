@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 if TYPE_CHECKING:
-    from inferkit.estimate import Problem
     from inferkit.chunk import Chunk, Job, Receipt
+    from inferkit.estimate import Problem
 
 Arrays = Mapping[str, Any]  # name -> ndarray (n, ...) or Ragged of n rows
 
@@ -52,7 +52,7 @@ class Output:
 
 
 class Ragged:
-    """Rows of different lengths (spike times): `values` end to end, row i is offsets[i]:offsets[i+1]."""
+    """Rows of different lengths: `values` end to end, row i is offsets[i]:offsets[i+1]."""
 
     __slots__ = ("values", "offsets")
 

@@ -70,10 +70,14 @@ def generators(seeds: np.ndarray) -> Iterator[np.random.Generator]:
         yield out
 
 
+def _rows(out: np.ndarray) -> np.ndarray:
+    return out.reshape(len(out), int(np.prod(out.shape[1:])))
+
+
 def normals(seeds: np.ndarray, shape: tuple[int, ...] = (), dtype=np.float64) -> np.ndarray:
     """Standard normals (n, *shape); row i depends on seeds[i] alone."""
     out = np.empty((len(seeds), *shape), dtype=dtype)
-    for row, g in zip(out.reshape(len(seeds), -1), generators(seeds)):
+    for row, g in zip(_rows(out), generators(seeds)):
         g.standard_normal(out=row, dtype=dtype)
     return out
 
@@ -81,6 +85,6 @@ def normals(seeds: np.ndarray, shape: tuple[int, ...] = (), dtype=np.float64) ->
 def uniforms(seeds: np.ndarray, shape: tuple[int, ...] = (), dtype=np.float64) -> np.ndarray:
     """Uniforms on [0, 1) (n, *shape); row i depends on seeds[i] alone."""
     out = np.empty((len(seeds), *shape), dtype=dtype)
-    for row, g in zip(out.reshape(len(seeds), -1), generators(seeds)):
+    for row, g in zip(_rows(out), generators(seeds)):
         g.random(out=row, dtype=dtype)
     return out

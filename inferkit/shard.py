@@ -88,8 +88,9 @@ def row_crcs(rows: Rows) -> np.ndarray:
     crc = np.fromiter(map(zlib.crc32, flat), np.uint32, n)
     for name in sorted(rows.x):
         if isinstance(value := rows.x[name], Ragged):
-            crc = np.fromiter((zlib.crc32(r.tobytes(), int(c)) for r, c in zip(value, crc)),
-                              np.uint32, n)
+            crc = np.fromiter(
+                (zlib.crc32(r.tobytes(), zlib.crc32(int(m).to_bytes(8, "little"), int(c)))
+                 for r, m, c in zip(value, value.lengths, crc)), np.uint32, n)
     return crc
 
 
@@ -185,6 +186,16 @@ class Shard:
     def outputs(self) -> list[str]:
         return self._names("x/")
 
+    @cached_property
+    def signature(self) -> tuple:
+        """(name, row shape or None where ragged, type) of each output; empty for failures alone."""
+        told = []
+        for name in self.outputs:
+            ragged = f"x/{name}#values" in self._header
+            h = self._header[f"x/{name}#values" if ragged else f"x/{name}"]
+            told.append((name, None if ragged else tuple(h["shape"][1:]), _DTYPES[h["dtype"]]))
+        return tuple(told)
+
     def output(self, name: str) -> Any:
         if f"x/{name}#values" in self._header:
             lengths = self.tensor(f"x/{name}#lengths")
@@ -204,5 +215,5 @@ class Shard:
         """True for each row whose bytes no longer match its CRC; reads the whole shard, once."""
         try:
             return row_crcs(self.rows()) != self.tensor("crc")
-        except (ValueError, IndexError):  # flipped lengths of a ragged output
+        except (ValueError, IndexError, OverflowError):  # flipped lengths of a ragged output
             return np.ones(len(self), bool)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from inferkit import plugins, seeds
-from inferkit.chunk import Chunk, Job, Receipt
+from inferkit.chunk import Chunk, Receipt
 from inferkit.errors import ExecutorError, SimulatorError
 from inferkit.protocols import Executor, Prior
 from inferkit.specs import SimulatorSpec
@@ -83,15 +83,18 @@ class Progress:
         return left / self.rate if self.done else None
 
 
-def run(store: Store, job: Job, spec: SimulatorSpec, executor: Executor,
+def run(store: Store, spec: SimulatorSpec, executor: Executor,
         draw: Callable[[np.ndarray], dict], round: int, n: int,
         show: Callable[[Progress], None] = lambda p: None) -> Progress:
-    """See to it that rows 0..n-1 of a round are stored; only what is missing runs."""
+    """See to it that rows 0..n-1 of a round are stored; only what is missing runs.
+
+    The executor has been opened with the run's job; whoever opened it closes it.
+    """
     present = store.present(round)
     todo = np.setdiff1d(np.arange(n), present, assume_unique=True)
     progress = Progress(round, n, n - len(todo))
     if len(todo):
-        driver = _Driver(store, job, spec, executor, draw, round, todo, progress, show)
+        driver = _Driver(store, spec, executor, draw, round, todo, progress, show)
         driver.run()
         store.compact()
     progress.finished = True
@@ -100,9 +103,9 @@ def run(store: Store, job: Job, spec: SimulatorSpec, executor: Executor,
 
 
 class _Driver:
-    def __init__(self, store, job, spec, executor, draw, round, todo, progress, show):
+    def __init__(self, store, spec, executor, draw, round, todo, progress, show):
         self.store, self.executor, self.draw, self.round = store, executor, draw, round
-        self.job, self.spec, self.progress, self.show = job, spec, progress, show
+        self.spec, self.progress, self.show = spec, progress, show
         self.todo: list[np.ndarray] = [todo]
         self.left = len(todo)
         self.flying: dict[str, tuple[Chunk, int]] = {}  # chunk and how often it was lost
@@ -110,7 +113,6 @@ class _Driver:
         self.last = (spec.batch_size or 16) if spec.vectorised else 1
 
     def run(self) -> None:
-        self.executor.open(self.job)
         try:
             while self.flying or self.left:
                 while self.left and len(self.flying) < max(1, self.executor.slots):
@@ -121,8 +123,6 @@ class _Driver:
         except BaseException:
             self._stop()
             raise
-        finally:
-            self.executor.close()
 
     def _submit(self, chunk: Chunk, losses: int) -> None:
         self.flying[chunk.id] = chunk, losses
@@ -151,6 +151,8 @@ class _Driver:
                 size = min(size, int(MAX_BYTES / self.row_bytes))
             workers = max(1, getattr(self.executor, "workers", 1))
             size = min(size, -(-self.left // (2 * workers)))  # a short tail
+        if self.progress.done < PILOT_ROWS:  # should all of them fail, not many shall have run
+            size = min(size, PILOT_ROWS)
         if self.spec.batch_size:
             size = -(-size // self.spec.batch_size) * self.spec.batch_size
         self.last = max(1, size)

@@ -14,7 +14,7 @@ import numpy as np
 
 from inferkit.errors import StoreError
 from inferkit.protocols import Ragged
-from inferkit.shard import OK, Rows, Shard
+from inferkit.shard import OK, STATUS, Rows, Shard
 
 if TYPE_CHECKING:
     from inferkit.store import Store
@@ -24,7 +24,7 @@ class Simulations:
     """The rows of one round (or of all), optionally only those with index in [start, stop)."""
 
     def __init__(self, store: Store, round: int | None = None, *, start: int = 0,
-                 stop: int | None = None, ok_only: bool = False, shards: list[Shard] | None = None):
+                 stop: int | None = None, shards: list[Shard] | None = None, sort: bool = True):
         self.store = store
         self._shards = [s for s in (store.shards() if shards is None else shards)
                         if round is None or s.round == round]
@@ -34,17 +34,37 @@ class Simulations:
         ]
         columns = [np.concatenate([p[j] for p in parts]) if parts else np.empty(0, np.int64)
                    for j in range(6)]
-        order = np.lexsort((columns[3], columns[2], columns[1], columns[0]))
-        rounds, index, _, shard, position, status = (c[order] for c in columns)
-        first = np.ones(len(index), bool)
-        first[1:] = (rounds[1:] != rounds[:-1]) | (index[1:] != index[:-1])
-        keep = first & (index >= start)
+        if sort:
+            order = np.lexsort((columns[3], columns[2], columns[1], columns[0]))
+            columns = [c[order] for c in columns]
+        rounds, index, _, shard, position, status = columns
+        keep = index >= start
         if stop is not None:
             keep &= index < stop
-        if ok_only:
-            keep &= status == OK
+        if sort:  # of duplicates the latest attempt comes first
+            keep[1:] &= (rounds[1:] != rounds[:-1]) | (index[1:] != index[:-1])
         self.round, self.index, self.status = rounds[keep], index[keep], status[keep]
         self._shard, self._position = shard[keep], position[keep]
+        self.signature: tuple = ()
+        self._settle_signature()
+
+    def _settle_signature(self) -> None:
+        """One kind of row is the study's: that of the first row that has outputs.
+
+        Rows of another kind (a shape that depends on the parameters) count as invalid.
+        """
+        kinds = [s.signature for s in self._shards]
+        if not any(kinds):
+            return
+        has = np.array([bool(k) for k in kinds])[self._shard] if len(self) else np.empty(0, bool)
+        firsts = np.flatnonzero(has & (self.status == OK))
+        first = firsts[0] if len(firsts) else (np.flatnonzero(has)[0] if has.any() else None)
+        if first is None:
+            return
+        self.signature = kinds[self._shard[first]]
+        odd = np.array([bool(k) and k != self.signature for k in kinds])
+        if odd.any():
+            self.status = np.where(odd[self._shard], STATUS.index("invalid"), self.status)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -53,6 +73,7 @@ class Simulations:
         """The table of some rows (a mask or positions), sharing the shards."""
         out = object.__new__(Simulations)
         out.store, out._shards = self.store, self._shards
+        out.signature = self.signature
         for name in ("round", "index", "status", "_shard", "_position"):
             setattr(out, name, getattr(self, name)[rows])
         return out
@@ -92,20 +113,17 @@ class Simulations:
     @property
     def outputs(self) -> dict[str, tuple[tuple[int, ...] | None, np.dtype]]:
         """Each output's row shape (None where ragged) and type."""
-        found: dict[str, tuple[tuple[int, ...] | None, np.dtype]] = {}
-        for shard in self._shards:
-            for name in shard.outputs:
-                value = shard.output(name)
-                told = (None if isinstance(value, Ragged) else value.shape[1:], value.dtype)
-                if found.setdefault(name, told) != told:
-                    raise StoreError(
-                        f"output {name!r} is {told} in {shard.path.name}, {found[name]} elsewhere",
-                        fix="return one shape and type for every row, or Ragged")
-        return found
+        return {name: (shape, np.dtype(dtype)) for name, shape, dtype in self.signature}
 
     def x(self) -> dict[str, Any]:
         """All outputs of these rows, in memory."""
         return self._outputs(np.arange(len(self)))
+
+    def by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+        """(shard, these rows' places in the table, their places in the shard), shard by shard."""
+        for k in np.unique(self._shard):
+            rows = np.flatnonzero(self._shard == k)
+            yield self._shards[k], rows, self._position[rows]
 
     def batches(self, size: int = 8192) -> Iterator[Rows]:
         """Rows in order, `size` at a time, one round in each batch."""
@@ -136,14 +154,15 @@ class Simulations:
             for k in used:
                 mine = shards == k
                 shard = self._shards[k]
-                # A shard of failures alone has no outputs.
-                values[mine] = (shard.output(name)[positions[mine]] if name in shard.outputs
-                                else missing(dtype))
+                # Failures have no outputs, invalid rows none that fit.
+                values[mine] = (shard.output(name)[positions[mine]]
+                                if shard.signature == self.signature else missing(dtype))
             out[name] = values
         return out
 
     def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:
-        opened = {k: self._shards[k].output(name) if name in self._shards[k].outputs else None
+        opened = {k: (self._shards[k].output(name)
+                      if self._shards[k].signature == self.signature else None)
                   for k in np.unique(shards)}
         empty = np.empty(0, dtype)
         held = ((opened[s], int(p)) for s, p in zip(shards, positions))

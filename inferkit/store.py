@@ -184,6 +184,7 @@ class Store:
         newest first, up to `up_to_bytes`.
         """
         lost = 0
+        self.shards()
         for name in list(self.broken):
             self._set_aside(name)
             lost += 1

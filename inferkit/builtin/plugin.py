@@ -1,9 +1,46 @@
-"""The built-in plugin's records."""
+"""The built-in plugin's records: what a bare install can do."""
 
 from __future__ import annotations
 
 from inferkit.hookspecs import hookimpl
-from inferkit.specs import ExecutorSpec
+from inferkit.specs import EstimatorSpec, ExecutorSpec, FeatureSpec, PriorSpec, SimulatorSpec
+
+TASKS = "inferkit.builtin.tasks"
+FEATURES = "inferkit.builtin.features"
+
+
+@hookimpl
+def inferkit_simulators():
+    yield SimulatorSpec(
+        name="lif", summary="leaky integrate-and-fire neuron driven by a current",
+        target="inferkit.builtin.lif:LIF", config="inferkit.builtin.lif:LIFConfig",
+        batch_invariant=True,
+    )
+    yield SimulatorSpec(
+        name="gaussian_linear", summary="task: conjugate Gaussian, posterior in closed form",
+        target=f"{TASKS}:GaussianLinear", config=f"{TASKS}:GaussianLinearConfig",
+        batch_invariant=True,
+    )
+    for name, attribute, summary in (
+        ("gaussian_mixture", "GaussianMixture", "a mean seen through a broad and a narrow Gaussian"),
+        ("two_moons", "TwoMoons", "a posterior of two crescents"),
+        ("slcp", "SLCP", "simple likelihood, complex posterior with four modes"),
+    ):
+        yield SimulatorSpec(name=name, summary=f"task: {summary}", target=f"{TASKS}:{attribute}",
+                            batch_invariant=True)
+
+
+@hookimpl
+def inferkit_estimators():
+    yield EstimatorSpec(
+        name="abc-rejection", summary="the nearest simulations, regression-adjusted; amortised",
+        target="inferkit.builtin.abc:ABCRejection", config="inferkit.builtin.abc:RejectionConfig",
+    )
+    yield EstimatorSpec(
+        name="abc-smc", summary="sequential ABC with adaptive distance, for one observation",
+        target="inferkit.builtin.abc:ABCSMC", config="inferkit.builtin.abc:SMCConfig",
+        amortised=False, rounds=True, needs_observed=True,
+    )
 
 
 @hookimpl
@@ -12,3 +49,42 @@ def inferkit_executors():
         name="local", summary="worker processes on this machine (or none)",
         target="inferkit.builtin.local:LocalExecutor", config="inferkit.builtin.local:LocalConfig",
     )
+
+
+@hookimpl
+def inferkit_features():
+    for name, module, attribute, summary, extra in (
+        ("stats", "traces", "Stats", "moments, order statistics, slope and rest of a trace", ""),
+        ("autocorrelation", "traces", "Autocorrelation", "autocorrelation at given lags", ""),
+        ("psd", "spectral", "PSD", "band powers by Welch's method", ""),
+        ("spike_count", "spiking", "SpikeCount", "spike counts or rates, in bins if wanted", ""),
+        ("isi", "spiking", "ISI", "statistics of inter-spike intervals", ""),
+        ("spike_times", "spiking", "SpikeTimes", "first spike times, latency, last spike", ""),
+        ("fc", "connectivity", "FC", "functional connectivity between nodes", ""),
+        ("fcd", "connectivity", "FCD", "dynamic functional connectivity", ""),
+        ("efel", "electrophysiology", "Efel", "features of the eFEL library", "efel"),
+    ):
+        yield FeatureSpec(name=name, summary=summary, extra=extra,
+                          target=f"{FEATURES}.{module}:{attribute}",
+                          config=f"{FEATURES}.{module}:{attribute}Config")
+
+
+@hookimpl
+def inferkit_priors():
+    for name, attribute, summary in (
+        ("uniform", "Uniform", "flat between two bounds"),
+        ("log_uniform", "LogUniform", "flat in the logarithm between two bounds"),
+        ("normal", "Normal", "mean and standard deviation"),
+        ("truncated_normal", "TruncatedNormal", "a normal between two bounds"),
+        ("log_normal", "LogNormal", "median, and sd of the logarithm"),
+        ("half_normal", "HalfNormal", "the upper half of a normal"),
+        ("gamma", "Gamma", "concentration and scale"),
+        ("inverse_gamma", "InverseGamma", "concentration and scale"),
+        ("beta", "Beta", "on the unit interval"),
+        ("exponential", "Exponential", "by its scale, the mean"),
+        ("student_t", "StudentT", "heavy tails: df, loc, scale"),
+        ("choice", "Choice", "one of some numbers"),
+        ("multivariate_normal", "MultivariateNormal", "a vector by mean and covariance"),
+        ("scipy", "Scipy", "any frozen distribution of scipy.stats"),
+    ):
+        yield PriorSpec(name=name, summary=summary, target=f"inferkit.prior:{attribute}")

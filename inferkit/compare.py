@@ -1,0 +1,111 @@
+"""`inferkit compare`: several estimators on the same stored simulations, in one table.
+
+The log-score is the mean log-density of the true parameters under the posterior, over held-out
+simulations (higher is better; a Gaussian kernel estimate in unconstrained space where an estimator
+gives no density, so compare like with like).  Coverage error is the worst gap of the central 50,
+80, 90 and 95 % intervals.  Where the simulator is a reference task, C2ST-free distances to the
+exact posterior are given as well: the worst standardised error of a parameter's mean and sd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferkit.diagnose import Context
+from inferkit.progress import duration
+from inferkit.study import Study
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+
+
+@dataclass
+class Row:
+    """One estimator's line; NaN where it could not be computed."""
+
+    estimator: str
+    status: str
+    simulations: int
+    seconds: float
+    log_score: float
+    coverage_error: float
+    contraction: float
+    reference_error: float
+
+
+@dataclass
+class Comparison:
+    rows: list[Row]
+
+    def __str__(self) -> str:
+        head = ["estimator", "checks", "simulations", "fit", "log-score", "coverage error",
+                "contraction", "vs reference"]
+        body = [[r.estimator, r.status, f"{r.simulations:,}", duration(r.seconds),
+                 _number(r.log_score), _number(r.coverage_error), _number(r.contraction),
+                 _number(r.reference_error)] for r in self.rows]
+        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip()
+                         for line in [head, *body])
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def run(study: Study, estimators: list[Any]) -> Comparison:
+    """Fit each on what is stored (fits made before are loaded) and examine it alike."""
+    rows = []
+    for given in estimators:
+        posterior = study.fit(given)
+        checks = study.check()
+        context = study.context()
+        rows.append(Row(
+            posterior.estimator.name, checks.status, int(posterior.info.get("rows", 0)),
+            float(posterior.info.get("seconds", np.nan)), *_calibration(context),
+            _reference(study, context),
+        ))
+    return Comparison(rows)
+
+
+def _calibration(context: Context) -> tuple[float, float, float]:
+    held = context.calibration
+    if held is None:
+        return np.nan, np.nan, np.nan
+    low = np.array([[np.quantile(held.draws, (1 - level) / 2, axis=1),
+                     np.quantile(held.draws, (1 + level) / 2, axis=1)] for level in LEVELS])
+    inside = (held.theta >= low[:, 0]) & (held.theta <= low[:, 1])
+    error = np.abs(inside.mean(axis=1) - np.array(LEVELS)[:, None]).max()
+    contraction = 1 - held.draws.var(axis=1).mean(axis=0) / held.theta.var(axis=0)
+    return _log_score(context), float(error), float(contraction.mean())
+
+
+def _log_score(context: Context) -> float:
+    held = context.calibration
+    assert held is not None
+    scores = []
+    for i, (theta, draws) in enumerate(zip(held.theta, held.draws)):
+        if "log_prob" in context.estimator.gives:
+            x = {k: v[i] for k, v in held.inputs.items()}
+            scores.append(float(context.posterior.engine.log_prob(theta[None], x)[0]))
+            continue
+        u, jacobian = context.prior.to_unconstrained(np.vstack([theta, draws])), 0.0
+        _, log_det = context.prior.from_unconstrained(u[:1])
+        jacobian = float(log_det[0])
+        h = u[1:].std(axis=0) * len(draws) ** (-1 / (u.shape[1] + 4)) + 1e-12
+        z = -0.5 * (((u[1:] - u[0]) / h) ** 2).sum(1)
+        log_kernel = z.max() + np.log(np.exp(z - z.max()).mean())
+        scores.append(log_kernel - np.log(h * np.sqrt(2 * np.pi)).sum() - jacobian)
+    return float(np.mean(scores))
+
+
+def _reference(study: Study, context: Context) -> float:
+    reference = getattr(study.built, "reference_posterior", None)
+    if reference is None or context.observed_raw is None or context.samples is None:
+        return np.nan
+    exact = reference(2000, context.observed_raw, context.rng(9))
+    mine = context.samples.values
+    sd = exact.std(axis=0)
+    return float(max(np.abs((mine.mean(0) - exact.mean(0)) / sd).max(),
+                     np.abs(mine.std(0) / sd - 1).max()))

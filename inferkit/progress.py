@@ -1,0 +1,95 @@
+"""Progress for people: a live line on a terminal, a plain line now and then in a batch log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from inferkit.simulate import Progress
+
+PLAIN_EVERY = 30.0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "?"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {s:02d} s"
+
+
+def size(nbytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+def rate(per_second: float) -> str:
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.2g}/s"
+
+
+def line(p: Progress) -> str:
+    """One line that says where the simulations stand."""
+    name = "simulations" if p.round == 0 else f"round {p.round}"
+    stored = p.before + p.done
+    if p.finished and not p.done:
+        return f"{name}: all {p.total:,} are stored already"
+    text = f"{name}: {stored:,} of {p.total:,}"
+    if p.before:
+        text += f" ({p.before:,} from before)"
+    text += f", {rate(p.rate)}"
+    if p.failed:
+        kinds = ", ".join(f"{v:,} {k}" for k, v in p.counts.items() if k != "ok")
+        text += f", failed: {kinds}"
+    if p.finished:
+        return text + f", in {duration(p.seconds)}"
+    return text + f", {duration(p.eta)} left"
+
+
+class Reporter:
+    """Shows `Progress` and an estimator's events on a stream; quiet shows nothing."""
+
+    def __init__(self, quiet: bool = False, stream: Any = None):
+        self.quiet, self.stream = quiet, stream or sys.stderr
+        self.live = not quiet and hasattr(self.stream, "isatty") and self.stream.isatty()
+        self._last = 0.0
+        self._width = 0
+
+    def __call__(self, p: Progress) -> None:
+        self._write(line(p), done=p.finished)
+
+    def event(self, what: str, values: dict) -> None:
+        """An estimator's progress: "epoch" {"loss": …}."""
+        told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+                         for k, v in values.items())
+        self._write(f"{what}: {told}" if told else what, done=what.endswith("."))
+
+    def say(self, text: str) -> None:
+        self._write(text, done=True)
+
+    def _write(self, text: str, done: bool) -> None:
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if self.live:
+            if not done and now - self._last < 0.1:
+                return
+            self.stream.write("\r" + text.ljust(self._width) + ("\n" if done else ""))
+            self._width = 0 if done else max(self._width, len(text))
+        elif done or now - self._last >= PLAIN_EVERY:
+            self.stream.write(text + "\n")
+        else:
+            return
+        self._last = now
+        self.stream.flush()

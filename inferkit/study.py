@@ -1,0 +1,282 @@
+"""A study: prior -> simulate -> store -> features -> estimate -> posterior -> diagnose -> report.
+
+Read this module first: it calls the stages in order, each in a few lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
+from inferkit.chunk import Job
+from inferkit.component import Component, own_simulator
+from inferkit.errors import ConfigError, EstimatorError
+from inferkit.posterior import Posterior
+from inferkit.prior import Prior
+from inferkit.progress import Reporter, duration
+from inferkit.simulations import Simulations
+from inferkit.store import Store
+
+HELD_OUT = 10
+"""Every tenth simulation of the prior round is kept from training, for the checks."""
+
+
+class Study:
+    """A simulator, a prior, and how to infer one with the other.
+
+    simulator: `ik.simulator("lif", …)`, or your own function f(theta, rng).
+    prior: `ik.Prior({...})`.
+    features: names, tables or functions; None gives the estimator the raw outputs.
+    estimator, executor: `ik.estimator("abc-smc")`, `ik.executor("local", workers=2)`, or names.
+    path: the run's folder: simulations, fits, checks, report.  seed: the root of all randomness.
+    observed: data to explain (also accepted by fit, check and report).
+    truth: the parameters behind synthetic data, shown in plots.
+    timeout: seconds a single simulation may take.
+    log_likelihood: f(theta, x) for estimators that want one.
+    """
+
+    def __init__(self, simulator: Any, prior: Prior, *, features: Any = None,
+                 estimator: Any = "abc-smc", executor: Any = "local", path: str | Path = "runs/study",
+                 seed: int = 0, observed: Any = None, truth: Mapping[str, Any] | None = None,
+                 timeout: float | None = None, log_likelihood: Callable | None = None,
+                 quiet: bool = False, folder: Path = Path()):
+        self.simulator = (simulator if isinstance(simulator, Component)
+                          else chosen("simulator", simulator) if isinstance(simulator, str)
+                          else own_simulator(simulator))
+        if not isinstance(prior, Prior):
+            raise ConfigError(f"prior is {type(prior).__name__}",
+                              fix='prior=ik.Prior({"a": ik.Uniform(0, 1)})')
+        self.prior = prior
+        self.features = features
+        self.estimator = chosen("estimator", estimator)
+        self.executor = chosen("executor", executor)
+        self.path, self.seed, self.timeout = Path(path), _seed(seed), _timeout(timeout)
+        self.observed, self.truth = observed, truth
+        self.log_likelihood = log_likelihood
+        self.reporter = Reporter(quiet)
+        self._folder = folder
+        self._posterior: Posterior | None = None
+        self._runner: Any = None
+
+    # -- the stages, in order --------------------------------------------------------------------
+
+    def simulate(self, n: int, *, verify_up_to: float = 2e9) -> simulate.Progress:
+        """See to it that n simulations of the prior are stored; only what is missing runs."""
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ConfigError(f"simulate({n!r})", allowed="a number of simulations, 1 or more")
+        self.check_names()
+        store = self.store
+        with store.writing():
+            store.tidy()
+            if adopted := store.adopt_spilled():
+                self.reporter.say(f"took in {adopted} shards that had found no space")
+            if lost := store.heal(verify_up_to):
+                self.reporter.say(f"{lost} damaged rows were set aside and run again")
+            draw = simulate.PriorDraws(self.prior, self.seed)
+            with self._executor():
+                progress = self._run(draw, 0, int(n))
+        provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
+                          counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
+                          executor=self.executor.name, **provenance.environment())
+        return progress
+
+    def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
+        """Learn a posterior from what is stored; a fit that was finished before is loaded."""
+        chosen_one = self.estimator if estimator is None else chosen("estimator", estimator)
+        problem = self._problem(chosen_one, self.observed if observed is None else observed)
+        folder = problem.folder
+        if (folder / "posterior.json").exists() and not refit:
+            self._posterior = posterior.load(folder, prior=self.prior, features=self.features)
+            return self._posterior
+        started = time.monotonic()
+        with self.store.writing(), self._executor():
+            engine = chosen_one.build().fit(problem)
+        info = {"seconds": time.monotonic() - started, "rows": len(problem.simulations or ()),
+                "fit": folder.name, **getattr(engine, "info", {})}
+        spec: Any = chosen_one.spec
+        self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
+                                    observed=problem.observed, info=info)
+        self._posterior.save(folder)
+        provenance.record(self.path, "fit", estimator=chosen_one.identity(), seconds=info["seconds"],
+                          **provenance.environment({spec.package: ""}))
+        self.reporter.say(f"{chosen_one.name}: fitted in {duration(info['seconds'])}")
+        return self._posterior
+
+    def check(self, observed: Any = None, *, only: list[str] | None = None) -> diagnose.Checks:
+        """Examine the fitted posterior: verdicts with evidence and remedy."""
+        with self.store.writing(), self._executor():
+            checks = diagnose.run(self.context(observed), only)
+        checks.save(self.path / "checks" / f"{self.posterior.info.get('fit', 'fit')}.json")
+        return checks
+
+    def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
+        """One offline HTML file; the checks are run first if they have not been."""
+        file = Path(path) if path else self.path / "report.html"
+        saved = self.path / "checks" / f"{self.posterior.info.get('fit', 'fit')}.json"
+        checks = diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
+        return report.write(file, self.context(observed), checks)
+
+    # -- what the stages share -------------------------------------------------------------------
+
+    @property
+    def posterior(self) -> Posterior:
+        if self._posterior is None:
+            raise EstimatorError("nothing is fitted yet", fix="study.fit()")
+        return self._posterior
+
+    @cached_property
+    def built(self) -> Any:
+        """The simulator itself, in this process (declarations, gradients)."""
+        return self.simulator.build()
+
+    @cached_property
+    def identity(self) -> dict:
+        return {"simulator": self.simulator.identity(), "prior": self.prior.identity(),
+                "seed": self.seed}
+
+    @cached_property
+    def store(self) -> Store:
+        return Store.create(self.path, self.identity)
+
+    @property
+    def simulations(self) -> Simulations:
+        """The prior round's stored rows."""
+        return Simulations(self.store, 0)
+
+    @property
+    def training(self) -> Simulations:
+        table = self.simulations
+        return table.select(table.index % HELD_OUT != HELD_OUT - 1)
+
+    @property
+    def held_out(self) -> Simulations:
+        """Simulations that no estimator has seen."""
+        table = self.simulations
+        return table.select(table.index % HELD_OUT == HELD_OUT - 1)
+
+    def view(self) -> features.View:
+        """What the estimator sees of the outputs."""
+        return features.View(features.choose(self.features, self._folder),
+                             features.outputs_of(self.built, self.simulations))
+
+    def job(self) -> Job:
+        return Job(self.simulator.reference(), self.seed, self.store.key, self.timeout,
+                   str(self.path.resolve()))
+
+    def context(self, observed: Any = None) -> diagnose.Context:
+        """What diagnostics and report look at."""
+        return diagnose.Context(self, self.posterior,
+                                self.observed if observed is None else observed)
+
+    def check_names(self) -> None:
+        """Refuse parameters that the simulator does not know, before anything runs."""
+        declared = getattr(self.built, "parameters", None)
+        if not declared:
+            return
+        from inferkit.errors import SimulatorError, unknown_name
+
+        known = {p.name: p for p in declared}
+        for name, (shape, _) in self.prior.parameters.items():
+            if name not in known:
+                raise unknown_name(f"parameter of simulator {self.simulator.name!r}", name, known)
+            if tuple(shape) != tuple(known[name].shape):
+                raise ConfigError(f"the prior of {name!r} has shape {tuple(shape)}",
+                                  allowed=f"{tuple(known[name].shape)}, as the simulator says")
+        lacking = [n for n, p in known.items()
+                   if p.default is None and n not in self.prior.parameters]
+        if lacking:
+            raise SimulatorError(f"the prior lacks {', '.join(lacking)}",
+                                 allowed=f"all parameters that have no default: {', '.join(known)}")
+
+    def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
+        """Simulate given parameters (n, d) as a stored round of their own."""
+        plan = estimate.Plan(self.store, tag)
+        if plan.theta is None or not np.array_equal(plan.theta, theta):
+            plan = estimate.Plan(self.store, f"{tag}-{_digest(theta)}")
+            if plan.theta is None:
+                plan.write(theta)
+        unpacked = self.prior.unpack(plan.theta)
+        self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(theta))
+        return Simulations(self.store, plan.round, stop=len(theta))
+
+    def _problem(self, estimator: Component, observed: Any) -> estimate.Problem:
+        view = self.view()
+        simulator: Any = self.simulator.spec
+        spec: Any = estimator.spec
+        estimate.check_pairing(spec, simulator, view, observed=observed is not None,
+                               log_likelihood=self.log_likelihood is not None)
+        table = self.training
+        if "simulations" in spec.consumes and not spec.needs_observed and not len(table):
+            raise EstimatorError("there are no simulations to learn from",
+                                 fix="study.simulate(1000)")
+        inputs = None
+        if observed is not None:
+            inputs, several = features.observe(observed, view)
+            if several and spec.needs_observed:
+                raise EstimatorError(f"{estimator.name!r} fits one observation at a time")
+        fitted_for = inputs if spec.needs_observed or not spec.amortised else None
+        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table))
+        folder = self.path / "fits" / tag
+        folder.mkdir(parents=True, exist_ok=True)
+        return estimate.Problem(
+            self.prior, view, self.seed, folder, tag, table, inputs, self.simulator,
+            tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
+            self.log_likelihood, self.reporter.event, self._run,
+        )
+
+    def _run(self, draw: Callable, round: int, n: int) -> simulate.Progress:
+        spec: Any = self.simulator.spec
+        return simulate.run(self.store, spec, self._runner, draw, round, n,
+                            self.reporter)
+
+    @contextlib.contextmanager
+    def _executor(self) -> Iterator[None]:
+        """The executor, opened for the length of one call; nested uses share it."""
+        if self._runner is not None:
+            yield
+            return
+        self._runner = self.executor.build()
+        self._runner.open(self.job())
+        try:
+            yield
+        finally:
+            runner, self._runner = self._runner, None
+            runner.close()
+
+
+def chosen(role: str, given: Any) -> Component:
+    """A component from a component or a name."""
+    if isinstance(given, Component):
+        if given.spec.role != role:
+            raise ConfigError(f"{given!r} is no {role}")
+        return given
+    if isinstance(given, str):
+        return Component.choose(role, given, {})
+    raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ConfigError(f"seed is {seed!r}", allowed="an integer, 0 or more")
+    return int(seed)
+
+
+def _timeout(timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ConfigError(f"timeout is {timeout!r}", allowed="seconds, more than 0")
+    return float(timeout)
+
+
+def _digest(theta: np.ndarray) -> str:
+    import hashlib
+
+    return hashlib.blake2b(np.ascontiguousarray(theta).tobytes(), digest_size=6).hexdigest()
