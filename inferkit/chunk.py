@@ -78,6 +78,7 @@ class Receipt:
     nbytes: int = 0
     rss: int = 0
     stopped: bool = False  # asked to stop before the end
+    partial: bool = False  # the chunk runs on; more will follow
     lost: str = ""  # the process running it died for good, and how
     error: InferkitError | None = None  # the work cannot go on (disk full, simulator not buildable)
 
@@ -198,7 +199,8 @@ class _Runner:
         return True
 
     def _call(self, a: int, b: int) -> tuple[str, dict | None, str]:
-        theta = {k: v[a:b] for k, v in self.chunk.theta.items()}
+        # Copies: a simulator that changes its arguments must not change what is stored.
+        theta = {k: v[a:b].copy() for k, v in self.chunk.theta.items()}
         row_seeds = self.seeds[a:b]
         pad = (self.spec.batch_size or 0) - (b - a)
         if pad > 0:  # a compiled batch has one shape: fill up with the last row

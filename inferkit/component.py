@@ -204,7 +204,7 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
             f"{thing!r} is no simulator",
             allowed="a plugin's name, a function f(theta, rng), an object with simulate(theta, seeds)",
         )
-    label = name or getattr(thing, "__name__", type(thing).__name__)
+    label = str(name or getattr(thing, "__name__", type(thing).__name__))
     if label == "<lambda>":
         label = "function"
     spec = SimulatorSpec(

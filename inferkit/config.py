@@ -157,7 +157,7 @@ def read_data(file: Path) -> Any:
             return np.load(file, allow_pickle=False)
         if file.suffix == ".csv":
             held = np.genfromtxt(file, delimiter=",", names=True)
-            return {n: np.asarray(held[n]) for n in held.dtype.names}
+            return {n: np.asarray(held[n]) for n in held.dtype.names or ()}
     except (ValueError, OSError) as cause:
         raise DataError(f"{file} cannot be read: {cause}") from cause
     raise DataError(f"{file} is of no known type", allowed=".npz, .npy, .csv")

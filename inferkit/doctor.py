@@ -127,7 +127,7 @@ def examine() -> tuple[str, bool]:
         lines.append(f"  BROKEN  {broken}")
     for name in sorted(found.disabled):
         lines.append(f"  off     {name} (disabled)")
-    twice = {}
+    twice: dict[tuple[str, str], list[str]] = {}
     for role in ROLES:
         for spec in found.all(role):
             twice.setdefault((role, spec.name), []).append(spec.package)

@@ -68,6 +68,7 @@ def inferkit_batch_stored(path: str, receipt: Any) -> None:
 @hookspec
 def inferkit_report_sections(context: Any) -> Iterable[Any]:
     """Add sections to the report: `inferkit.report.Section`s made from the report's context."""
+    return ()
 
 
 REGISTERING = {

@@ -43,7 +43,7 @@ class Samples:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.values, dtype=dtype)
 
-    def dict(self) -> dict[str, np.ndarray]:
+    def by_name(self) -> dict[str, np.ndarray]:
         """Draws by name as a simulator takes them, vectors put together again (one observation)."""
         if self._prior is None or self.values.ndim != 2:
             return {n: self[n] for n in self.names}
@@ -197,7 +197,7 @@ class Posterior:
         import io
 
         blob = io.BytesIO()
-        np.savez(blob, **held)
+        np.savez(blob, **held)  # type: ignore[arg-type]
         write_atomic(folder / "arrays.npz", [blob.getvalue()])
         write_atomic(folder / "posterior.json", [json.dumps(told, indent=1, default=str).encode()])
         return folder

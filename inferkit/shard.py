@@ -125,7 +125,7 @@ def encode(rows: Rows, key: str) -> list[bytes | memoryview]:
     text = json.dumps({"__metadata__": meta, **header}).encode()
     text += b" " * (-len(text) % 8)
     pieces: list[bytes | memoryview] = [len(text).to_bytes(8, "little") + text]
-    return pieces + [memoryview(tensors[k]).cast("B") for k in order if tensors[k].nbytes]
+    return pieces + [tensors[k].reshape(-1).view(np.uint8).data for k in order if tensors[k].nbytes]
 
 
 def _header_crc(header: dict, meta: dict) -> int:

@@ -114,6 +114,7 @@ class _Driver:
 
     def run(self) -> None:
         try:
+            self._adopt()
             while self.flying or self.left:
                 while self.left and len(self.flying) < max(1, self.executor.slots):
                     self._submit(Chunk(uuid.uuid4().hex[:16], self.round, *self._next()), 0)
@@ -123,6 +124,15 @@ class _Driver:
         except BaseException:
             self._stop()
             raise
+
+    def _adopt(self) -> None:
+        """Chunks that an earlier process left running, where executors outlive processes."""
+        adopted = getattr(self.executor, "adopted", None)
+        wanted = self.todo.pop()
+        for chunk in adopted(self.round, wanted) if adopted else ():
+            self.flying[chunk.id] = chunk, 0
+            wanted = np.setdiff1d(wanted, chunk.index, assume_unique=True)
+        self.todo, self.left = [wanted] if len(wanted) else [], len(wanted)
 
     def _submit(self, chunk: Chunk, losses: int) -> None:
         self.flying[chunk.id] = chunk, losses
@@ -144,7 +154,10 @@ class _Driver:
 
     def _size(self) -> int:
         size = self.last
-        if self.cost:
+        chooses = getattr(self.executor, "chunk_rows", None)
+        if chooses is not None:  # a queue makes small first steps costly: it knows better
+            size = min(chooses(self.left, self.cost), MAX_ROWS)
+        elif self.cost:
             target = getattr(self.executor, "target_seconds", TARGET)
             size = min(16 * self.last, int(target / self.cost), MAX_ROWS)
             if self.row_bytes:
@@ -159,7 +172,9 @@ class _Driver:
         return self.last
 
     def _take(self, receipt: Receipt) -> None:
-        chunk, losses = self.flying.pop(receipt.chunk, (None, 0))
+        chunk, losses = self.flying.get(receipt.chunk, (None, 0))
+        if not receipt.partial:
+            self.flying.pop(receipt.chunk, None)
         for name, data in receipt.payload:
             receipt.shards.append(self.store.write_encoded(name, [data]))
         p = self.progress
@@ -176,9 +191,9 @@ class _Driver:
         if receipt.error is not None:
             raise receipt.error
         self._hopeless()
-        if chunk is None or receipt.rows >= len(chunk):
+        if receipt.partial or chunk is None or receipt.rows >= len(chunk):
             return
-        if receipt.lost and losses >= 5:
+        if receipt.lost and losses >= getattr(self.executor, "retries", 5):
             raise ExecutorError(
                 f"a chunk of {len(chunk)} simulations was lost {losses + 1} times: {receipt.lost}",
                 fix=f"what finished is stored; inferkit resume {self.store.path}")
@@ -204,7 +219,8 @@ class _Driver:
         end = time.monotonic() + getattr(self.executor, "grace", 10.0)
         while self.flying and time.monotonic() < end:
             for receipt in self.executor.wait(0.2):
-                self.flying.pop(receipt.chunk, None)
+                if not receipt.partial:
+                    self.flying.pop(receipt.chunk, None)
                 for name, data in receipt.payload:
                     self.store.write_encoded(name, [data])
                 self.progress.done += receipt.rows

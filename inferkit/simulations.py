@@ -69,8 +69,8 @@ class Simulations:
     def __len__(self) -> int:
         return len(self.index)
 
-    def select(self, rows: np.ndarray) -> Simulations:
-        """The table of some rows (a mask or positions), sharing the shards."""
+    def select(self, rows: np.ndarray | slice) -> Simulations:
+        """The table of some rows (a mask, positions or a slice), sharing the shards."""
         out = object.__new__(Simulations)
         out.store, out._shards = self.store, self._shards
         out.signature = self.signature

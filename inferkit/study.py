@@ -21,6 +21,7 @@ from inferkit.errors import ConfigError, EstimatorError
 from inferkit.posterior import Posterior
 from inferkit.prior import Prior
 from inferkit.progress import Reporter, duration
+from inferkit.simulate import Progress
 from inferkit.simulations import Simulations
 from inferkit.store import Store
 
@@ -67,7 +68,7 @@ class Study:
 
     # -- the stages, in order --------------------------------------------------------------------
 
-    def simulate(self, n: int, *, verify_up_to: float = 2e9) -> simulate.Progress:
+    def simulate(self, n: int, *, verify_up_to: float = 2e9) -> Progress:
         """See to it that n simulations of the prior are stored; only what is missing runs."""
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ConfigError(f"simulate({n!r})", allowed="a number of simulations, 1 or more")
@@ -231,7 +232,7 @@ class Study:
             self.log_likelihood, self.reporter.event, self._run,
         )
 
-    def _run(self, draw: Callable, round: int, n: int) -> simulate.Progress:
+    def _run(self, draw: Callable, round: int, n: int) -> Progress:
         spec: Any = self.simulator.spec
         return simulate.run(self.store, spec, self._runner, draw, round, n,
                             self.reporter)

@@ -315,7 +315,7 @@ def _root(cov: np.ndarray) -> np.ndarray:
 def _weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> float:
     order = np.argsort(values)
     at = np.searchsorted(np.cumsum(weights[order]), q)
-    return float(values[order][min(at, len(values) - 1)])
+    return float(values[order][min(int(at), len(values) - 1)])
 
 
 def _told(t: int, eps: float, acceptance: float, simulations: int, population: Population) -> dict:

@@ -1,0 +1,32 @@
+"""What this package registers.  It imports inferkit only, so listing plugins stays quick."""
+
+from inferkit import FeatureSpec, SimulatorSpec, hookimpl
+
+
+@hookimpl
+def inferkit_simulators():
+    yield SimulatorSpec(
+        name="izhikevich",
+        summary="Izhikevich's two-variable spiking neuron",
+        target="inferkit_izhikevich.simulator:Izhikevich",
+        config="inferkit_izhikevich.simulator:IzhikevichConfig",
+        batch_invariant=True,
+    )
+
+
+@hookimpl
+def inferkit_features():
+    yield FeatureSpec(
+        name="burstiness",
+        summary="share of inter-spike intervals shorter than a bound",
+        target="inferkit_izhikevich.feature:Burstiness",
+        config="inferkit_izhikevich.feature:BurstinessConfig",
+    )
+
+
+@hookimpl
+def inferkit_report_sections(context):
+    if context.study.simulator.name == "izhikevich":
+        from inferkit_izhikevich.section import firing_types
+
+        yield firing_types(context)
