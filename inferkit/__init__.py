@@ -22,48 +22,79 @@ Read `inferkit/study.py` first, and `inferkit/protocols.py` to write a plugin.
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from inferkit.chunk import Chunk, Job, Receipt, run_chunk
-from inferkit.component import Component, own_simulator
-from inferkit.diagnose import Checks, Context, Verdict
-from inferkit.errors import InferkitError
-from inferkit.estimate import Problem, Training
-from inferkit.hookspecs import hookimpl
-from inferkit.posterior import Posterior, Samples, load
-from inferkit.prior import (
-    Acceptance,
-    Beta,
-    Choice,
-    Constraint,
-    Exponential,
-    Gamma,
-    Given,
-    HalfNormal,
-    InverseGamma,
-    LogNormal,
-    LogUniform,
-    MultivariateNormal,
-    Normal,
-    Prior,
-    Scipy,
-    StudentT,
-    TruncatedNormal,
-    Uniform,
-)
-from inferkit.protocols import Output, Parameter, Ragged
-from inferkit.specs import (
-    API_VERSION,
-    DiagnosticSpec,
-    EstimatorSpec,
-    ExecutorSpec,
-    FeatureSpec,
-    PriorSpec,
-    SimulatorSpec,
-)
-from inferkit.study import Study
+if TYPE_CHECKING:
+    from inferkit.chunk import Chunk, Job, Receipt, run_chunk
+    from inferkit.component import Component, own_simulator
+    from inferkit.diagnose import Checks, Context, Verdict
+    from inferkit.errors import InferkitError
+    from inferkit.estimate import Problem, Training
+    from inferkit.hookspecs import hookimpl
+    from inferkit.posterior import Posterior, Samples, load
+    from inferkit.prior import (
+        Acceptance,
+        Beta,
+        Choice,
+        Constraint,
+        Exponential,
+        Gamma,
+        Given,
+        HalfNormal,
+        InverseGamma,
+        LogNormal,
+        LogUniform,
+        MultivariateNormal,
+        Normal,
+        Prior,
+        Scipy,
+        StudentT,
+        TruncatedNormal,
+        Uniform,
+    )
+    from inferkit.protocols import Output, Parameter, Ragged
+    from inferkit.specs import (
+        API_VERSION,
+        DiagnosticSpec,
+        EstimatorSpec,
+        ExecutorSpec,
+        FeatureSpec,
+        PriorSpec,
+        SimulatorSpec,
+    )
+    from inferkit.study import Study
+
+# What comes from where; imported when first used, so that workers and `inferkit --help` start fast.
+_HOME = {
+    "inferkit.chunk": ("Chunk", "Job", "Receipt", "run_chunk"),
+    "inferkit.component": ("Component", "own_simulator"),
+    "inferkit.diagnose": ("Checks", "Context", "Verdict"),
+    "inferkit.errors": ("InferkitError",),
+    "inferkit.estimate": ("Problem", "Training"),
+    "inferkit.hookspecs": ("hookimpl",),
+    "inferkit.posterior": ("Posterior", "Samples", "load"),
+    "inferkit.prior": (
+        "Acceptance", "Beta", "Choice", "Constraint", "Exponential", "Gamma", "Given",
+        "HalfNormal", "InverseGamma", "LogNormal", "LogUniform", "MultivariateNormal", "Normal",
+        "Prior", "Scipy", "StudentT", "TruncatedNormal", "Uniform",
+    ),
+    "inferkit.protocols": ("Output", "Parameter", "Ragged"),
+    "inferkit.specs": (
+        "API_VERSION", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec", "FeatureSpec",
+        "PriorSpec", "SimulatorSpec",
+    ),
+    "inferkit.study": ("Study",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __version__ = "0.1.0"
+
+
+def _component() -> type[Component]:
+    from inferkit.component import Component
+
+    return Component
 
 
 def simulator(which: Any, /, **settings: Any) -> Component:
@@ -72,31 +103,37 @@ def simulator(which: Any, /, **settings: Any) -> Component:
     Your function: f(theta, rng) for one row, or f(theta, seeds) for a batch with vectorised=True.
     """
     if isinstance(which, str):
-        return Component.choose("simulator", which, settings)
-    return own_simulator(which, **settings)
+        return _component().choose("simulator", which, settings)
+    from inferkit.component import own_simulator as own
+
+    return own(which, **settings)
 
 
 def estimator(name: str, /, **settings: Any) -> Component:
     """An estimator by name with its settings."""
-    return Component.choose("estimator", name, settings)
+    return _component().choose("estimator", name, settings)
 
 
 def executor(name: str, /, **settings: Any) -> Component:
     """An executor by name with its settings."""
-    return Component.choose("executor", name, settings)
+    return _component().choose("executor", name, settings)
 
 
 def feature(name: str, /, **settings: Any) -> Component:
     """A feature by name with its settings."""
-    return Component.choose("feature", name, settings)
+    return _component().choose("feature", name, settings)
 
 
-__all__ = [
-    "API_VERSION", "Acceptance", "Beta", "Checks", "Choice", "Chunk", "Component", "Constraint",
-    "Context", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec", "Exponential", "FeatureSpec",
-    "Gamma", "Given", "HalfNormal", "InferkitError", "InverseGamma", "Job", "LogNormal",
-    "LogUniform", "MultivariateNormal", "Normal", "Output", "Parameter", "Posterior", "Prior",
-    "PriorSpec", "Problem", "Ragged", "Receipt", "Samples", "Scipy", "SimulatorSpec", "StudentT",
-    "Study", "Training", "TruncatedNormal", "Uniform", "Verdict", "estimator", "executor",
-    "feature", "hookimpl", "load", "own_simulator", "run_chunk", "simulator",
-]
+__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "simulator"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'inferkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,8 +3,8 @@
 Parameters of row i are a function of (seed, round, i): prior draws come in fixed blocks of 4096
 rows, each with a generator of its own; a later round's proposals are written down before any of
 them runs.  The driver keeps `executor.slots` chunks in flight and sizes the next one from the
-measured cost, so that it lasts `TARGET` seconds, shrinking towards the end so that no worker
-idles while another finishes a long chunk.
+measured cost, so that it lasts `TARGET` seconds, shrinking (to `SHORTEST`) towards the end so that
+no worker idles while another finishes a long chunk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inferkit.specs import SimulatorSpec
 from inferkit.store import Store
 
 BLOCK = 4096
-TARGET = 0.5
+TARGET, SHORTEST = 0.5, 0.02
 MAX_ROWS, MAX_BYTES = 65536, 32 << 20
 PILOT_ROWS = 20
 """When this many simulations have ended and all of them failed, the run stops."""
@@ -163,7 +163,8 @@ class _Driver:
             if self.row_bytes:
                 size = min(size, int(MAX_BYTES / self.row_bytes))
             workers = max(1, getattr(self.executor, "workers", 1))
-            size = min(size, -(-self.left // (2 * workers)))  # a short tail
+            tail = max(-(-self.left // (2 * workers)), int(SHORTEST / self.cost))
+            size = min(size, tail, self.left)
         if self.progress.done < PILOT_ROWS:  # should all of them fail, not many shall have run
             size = min(size, PILOT_ROWS)
         if self.spec.batch_size:

@@ -166,12 +166,9 @@ class WorkerProcess:
         process, self.process = self.process, None
         if process is None:
             return
+        process.kill()  # between chunks it holds nothing, and a slow exit is time lost
         _shut(process)
-        try:
-            process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait()
 
 
 def _shut(process: subprocess.Popen) -> None:
