@@ -1,5 +1,0 @@
-"""The report stage (being written)."""
-
-
-def write(path, context, checks):
-    raise NotImplementedError

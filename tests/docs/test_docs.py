@@ -1,0 +1,67 @@
+"""What the documentation shows runs, and what there is is documented."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_blocks(file):
+    return re.findall(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/tutorial.md"])
+def test_its_code_runs(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {"__name__": "documentation"}
+    for block in python_blocks(file):
+        exec(compile(block, file, "exec"), space)  # noqa: S102
+    assert list(tmp_path.glob("runs/*/report.html"))
+    truth = {"README.md": ("tau", 25.0, 6.0), "docs/tutorial.md": ("V_rest", -66.0, 1.5)}[file]
+    samples = space["posterior"].sample(500)  if file == "README.md" else space["samples"]
+    assert abs(samples[truth[0]].mean() - truth[1]) < truth[2]
+
+
+def test_every_hook_is_documented_and_tested():
+    from inferkit import hookspecs
+
+    hooks = {name for name in vars(hookspecs) if name.startswith("inferkit_")}
+    page = (ROOT / "docs/hooks.md").read_text()
+    tests = "".join(f.read_text() for f in (ROOT / "tests").rglob("*.py") if f != Path(__file__))
+    tests += "".join(f.read_text() for f in (ROOT / "docs/example_plugin").rglob("*.py"))
+    assert hooks == set(re.findall(r"^\| `(\w+)\(", page, re.MULTILINE))
+    assert {h for h in hooks if f"def {h}" not in tests} == set()
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_top_level_lists_what_it_exports():
+    import inferkit
+
+    for name in inferkit.__all__:
+        assert getattr(inferkit, name) is not None
+    source = (ROOT / "inferkit/__init__.py").read_text()
+    typed = source.partition("if TYPE_CHECKING:")[2].partition("# What comes from where")[0]
+    for module, names in inferkit._HOME.items():
+        assert f"from {module} import" in typed
+        assert all(re.search(rf"\b{n}\b", typed) for n in names)
+
+
+def test_imports_run_one_way():
+    """errors -> protocols -> specs -> hookspecs -> plugins -> stages -> study -> cli."""
+    order = ["errors", "protocols", "specs", "hookspecs", "plugins", "component", "chunk", "store",
+             "simulate", "features", "estimate", "posterior", "diagnose", "study", "config", "cli"]
+    for place, name in enumerate(order):
+        text = (ROOT / f"inferkit/{name}.py").read_text()
+        text = re.sub(r"if TYPE_CHECKING:\n(    .*\n)+", "", text)
+        top = re.findall(r"^from inferkit\.(\w+) import|^from inferkit import (.+)$", text, re.MULTILINE)
+        used = {n.strip() for pair in top for part in pair if part for n in part.split(",")}
+        later = set(order[place + 1 :]) - ({"store"} if name == "chunk" else set())
+        assert not used & later, f"{name}.py imports {used & later}"
