@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Status = Literal["PASS", "WARN", "FAIL", "NOT RUN"]
 ORDER: tuple[Status, ...] = ("FAIL", "WARN", "NOT RUN", "PASS")
 
+CALIBRATING = ("sbc", "coverage", "tarp")
 CALIBRATION_ROWS = 200
 CALIBRATION_DRAWS = 500
 
@@ -79,8 +80,15 @@ class Checks:
 
         raise unknown_name("check", name, [v.name for v in self.verdicts])
 
+    @property
+    def caveat(self) -> str:
+        """What the overall status does not rest on."""
+        calibrated = any(v.name in CALIBRATING and v.status != "NOT RUN" for v in self.verdicts)
+        return "" if calibrated or self.status == "NOT RUN" else "but calibration was not checked"
+
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.verdicts), f"overall: {self.status}"])
+        overall = f"overall: {self.status} {self.caveat}".rstrip()
+        return "\n".join([*map(str, self.verdicts), overall])
 
     __repr__ = __str__
 

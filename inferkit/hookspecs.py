@@ -33,31 +33,37 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 @hookspec
 def inferkit_simulators() -> Iterable[SimulatorSpec]:
     """Register simulators."""
+    return ()
 
 
 @hookspec
 def inferkit_estimators() -> Iterable[EstimatorSpec]:
     """Register estimators."""
+    return ()
 
 
 @hookspec
 def inferkit_executors() -> Iterable[ExecutorSpec]:
     """Register executors."""
+    return ()
 
 
 @hookspec
 def inferkit_features() -> Iterable[FeatureSpec]:
     """Register features of raw outputs."""
+    return ()
 
 
 @hookspec
 def inferkit_priors() -> Iterable[PriorSpec]:
     """Register families of priors."""
+    return ()
 
 
 @hookspec
 def inferkit_diagnostics() -> Iterable[DiagnosticSpec]:
     """Register diagnostics."""
+    return ()
 
 
 @hookspec

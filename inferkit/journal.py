@@ -37,12 +37,13 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _read(self, text: str) -> None:
-        running = None
+        running: tuple[int, int] | None = None
         for line in text.splitlines():
             word, _, rest = line.partition(" ")
             if word == "run":
                 self._died(running)
-                running = tuple(int(v) for v in rest.split(","))
+                first, stop = rest.split(",")
+                running = int(first), int(stop)
             elif word == "end":
                 running = None
             elif word == "shard":
@@ -57,7 +58,7 @@ class Journal:
         if running and alarm and alarm.exists() and alarm.stat().st_size:
             self.timeouts.add(running)
 
-    def _died(self, segment: Any) -> None:
+    def _died(self, segment: tuple[int, int] | None) -> None:
         if segment:
             self.deaths[segment] = self.deaths.get(segment, 0) + 1
 
@@ -99,7 +100,7 @@ def alarm(timeout: float | None, file: Path | None) -> Iterator[Callable[[bool],
         return
 
     def arm(on: bool) -> None:
-        signal.setitimer(signal.ITIMER_REAL, timeout if on else 0.0)
+        signal.setitimer(signal.ITIMER_REAL, (timeout or 0.0) if on else 0.0)
 
     if file is not None:
         with file.open("wb") as f:

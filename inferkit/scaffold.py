@@ -343,5 +343,6 @@ def package(name: str, role: str, into: Path) -> Path:
     for path, text in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text.format(**words).replace('check."""\n\n\n', 'check."""\n\n') if text else "")
+        filled = text.format(**words) if text else ""
+        file.write_text(filled.replace('checks."""\n\n\n', 'checks."""\n\n'))
     return folder

@@ -122,7 +122,8 @@ class Study:
         file = Path(path) if path else self.path / "report.html"
         saved = self.path / "checks" / f"{self.posterior.info.get('fit', 'fit')}.json"
         checks = diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
-        return report.write(file, self.context(observed), checks)
+        with self._executor():  # the predictive simulations may still have to run
+            return report.write(file, self.context(observed), checks)
 
     # -- what the stages share -------------------------------------------------------------------
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from inferkit.hookspecs import hookimpl
-from inferkit.specs import EstimatorSpec, ExecutorSpec, FeatureSpec, PriorSpec, SimulatorSpec
+from inferkit.specs import (
+    DiagnosticSpec,
+    EstimatorSpec,
+    ExecutorSpec,
+    FeatureSpec,
+    PriorSpec,
+    SimulatorSpec,
+)
 
 TASKS = "inferkit.builtin.tasks"
 FEATURES = "inferkit.builtin.features"
+DIAGNOSTICS = "inferkit.builtin.diagnostics"
 
 
 @hookimpl
@@ -88,3 +96,23 @@ def inferkit_priors():
         ("scipy", "Scipy", "any frozen distribution of scipy.stats"),
     ):
         yield PriorSpec(name=name, summary=summary, target=f"inferkit.prior:{attribute}")
+
+
+@hookimpl
+def inferkit_diagnostics():
+    for name, attribute, summary, needs in (
+        ("sbc", "sbc:SBC", "simulation-based calibration: ranks of the truth", ("amortised",)),
+        ("coverage", "coverage:Coverage", "credible intervals hold the truth", ("amortised",)),
+        ("tarp", "tarp:TARP", "joint coverage by distances to random points", ("amortised",)),
+        ("contraction", "contraction:Contraction", "what the data say about what", ()),
+        ("predictive", "predictive:PosteriorPredictive", "the posterior's simulations look like "
+         "the observation", ("observed",)),
+        ("misspecification", "misspecification:Misspecification", "the observation is typical of "
+         "the model", ("observed",)),
+        ("failures", "failures:Failures", "failed simulations, and where", ()),
+        ("leakage", "leakage:Leakage", "draws outside the prior", ()),
+        ("training", "training:Training", "whether the fit had converged", ()),
+        ("recovery", "recovery:Recovery", "the known truth lies in the posterior", ("truth",)),
+    ):
+        yield DiagnosticSpec(name=name, summary=summary, needs=needs,
+                             target=f"{DIAGNOSTICS}.{attribute}")

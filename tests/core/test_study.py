@@ -140,7 +140,8 @@ def test_wrong_arguments(tmp_path, arguments, message):
 def lif(tmp_path):
     study = ik.Study(ik.simulator("lif", duration=50.0, offset=45.0),
                      ik.simulator("lif").build().default_prior(),
-                     features=["spike_count", {"name": "stats", "output": "V", "which": ["mean", "sd"]}],
+                     features=["spike_count",
+                               {"name": "stats", "output": "V", "which": ["mean", "sd"]}],
                      estimator="abc-rejection", path=tmp_path / "lif", quiet=True,
                      executor=ik.executor("local", workers=0))
     study.simulate(600)
@@ -230,7 +231,7 @@ def test_map_is_near_the_mode(tmp_path):
     assert (np.abs(found - mean) < 1.0 * np.sqrt(np.diag(cov))).all()
 
 
-# -- study files ------------------------------------------------------------------------------------------
+# -- study files ------------------------------------------------------------------
 
 
 def write(tmp_path, text, name="study.toml"):
@@ -295,7 +296,8 @@ def test_functions_from_files(tmp_path):
         "import numpy as np\nSCALE = 2.0\n\ndef simulate(theta, rng):\n"
         "    return np.array([SCALE * theta['a'], rng.standard_normal()])\n\n"
         "def first(x):\n    return {'first': x['x'][:, 0]}\n")
-    file = write(tmp_path, f'path = "{tmp_path / "run"}"\nfeatures = [{{function = "my_model.py:first"}}]\n'
+    file = write(tmp_path, f'path = "{tmp_path / "run"}"\n'
+                 'features = [{function = "my_model.py:first"}]\n'
                  '[simulator]\nfunction = "my_model.py:simulate"\n'
                  '[prior]\na = {family = "uniform", low = 0.0, high = 1.0}\n'
                  '[estimator]\nname = "abc-rejection"\n[executor]\nname = "local"\nworkers = 1\n')

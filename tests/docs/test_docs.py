@@ -61,7 +61,8 @@ def test_imports_run_one_way():
     for place, name in enumerate(order):
         text = (ROOT / f"inferkit/{name}.py").read_text()
         text = re.sub(r"if TYPE_CHECKING:\n(    .*\n)+", "", text)
-        top = re.findall(r"^from inferkit\.(\w+) import|^from inferkit import (.+)$", text, re.MULTILINE)
+        imports = r"^from inferkit\.(\w+) import|^from inferkit import (.+)$"
+        top = re.findall(imports, text, re.MULTILINE)
         used = {n.strip() for pair in top for part in pair if part for n in part.split(",")}
         later = set(order[place + 1 :]) - ({"store"} if name == "chunk" else set())
         assert not used & later, f"{name}.py imports {used & later}"

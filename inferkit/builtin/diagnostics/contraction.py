@@ -1,0 +1,78 @@
+"""Contraction and z-score: what the data say about each parameter, and how far off the mean is.
+
+    contraction_j = 1 - E_x[ var(theta_j | x) ] / var(theta_j)          z_j = (mean_j - theta*_j) / sd_j
+
+(Schad, Betancourt & Vasishth 2021).  Near 1 the data pin a parameter down; near 0 its posterior is
+its prior.  Little contraction is no fault: it is what the model and these features can tell.  But a
+posterior that ignores informative data looks the same, and passes SBC; the `tarp` check tells the
+two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from inferkit.builtin.diagnostics import common
+from inferkit.diagnose import Calibration, Context, Verdict
+
+LITTLE = 0.1
+REMEDY = ("report these parameters as not informed by the data; to learn about them, add features "
+          "or outputs that respond to them, another stimulus, or a longer recording; if tarp fails "
+          "too, it is the estimator that does not use the data")
+
+
+def contraction(draws: np.ndarray, prior_var: np.ndarray) -> np.ndarray:
+    """Contraction of each parameter from draws (n, d), or (m, n, d) of m posteriors."""
+    var = draws.var(axis=-2, ddof=1)
+    var = var.mean(axis=0) if var.ndim == 2 else var
+    return 1 - var / np.where(prior_var > 0, prior_var, 1.0)
+
+
+def z_scores(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """(m, d) from truths (m, d) and draws (m, n, d)."""
+    sd = draws.std(axis=1, ddof=1)
+    return (draws.mean(axis=1) - theta) / np.where(sd > 0, sd, 1e-300)
+
+
+def check(value: np.ndarray, names: Sequence[str], what: str, rests_on: str,
+          curves: dict[str, np.ndarray] | None = None, more: str = "") -> Verdict:
+    """The verdict on contractions (d,)."""
+    low = [names[j] for j in np.argsort(value) if value[j] < LITTLE]
+    if low:
+        evidence = (f"{what} nearly nothing about {common.some(low)}: contraction under "
+                    f"{LITTLE:.0%} ({value.min():.0%} at least)")
+    else:
+        least = int(value.argmin())
+        evidence = (f"{what} something about every parameter; least about {names[least]}, whose "
+                    f"variance shrinks by {value[least]:.0%} (median {np.median(value):.0%})")
+    numbers = {f"contraction_{n}": float(v) for n, v in zip(names, value)}
+    return Verdict("contraction", "WARN" if low else "PASS", evidence + more,
+                   REMEDY if low else "", rests_on, numbers, curves or {})
+
+
+class Contraction:
+    """How far the data narrow the prior, for held-out simulations and for the observation."""
+
+    def run(self, context: Context) -> Iterator[Verdict]:
+        names, var = context.prior.names, common.prior_scale(context)[1] ** 2
+        found = common.calibration(context, "contraction")
+        mine = common.one_posterior(context, "contraction")
+        here, count = None, 0
+        if not isinstance(mine, Verdict):
+            here, count = contraction(mine, var), len(mine)
+        if isinstance(found, Calibration):
+            value, z = contraction(found.draws, var), z_scores(found.theta, found.draws)
+            curves = {"contraction": value, "z": z, "z_rms": np.sqrt((z**2).mean(axis=0))}
+            more = f"; errors are {np.sqrt((z**2).mean()):.2f} posterior sd (1 is right)"
+            if here is not None:
+                curves["observed"] = here
+                more += f"; for the observation, at least {here.min():.0%}"
+            yield check(value, names, "simulated data say", common.rests(found), curves, more)
+        elif here is not None:
+            yield check(here, names, "the observation says",
+                        f"{count:,} posterior draws for the observation",
+                        {"contraction": here, "observed": here})
+        else:
+            yield found

@@ -1,0 +1,144 @@
+"""Training: did the estimator's own computation converge?
+
+What it says is in `posterior.info`, under keys that any estimator may fill:
+
+    loss, validation_loss    one value an epoch
+    generations              ABC-SMC: tolerance, acceptance, ess of each
+    rhat, ess, divergences   MCMC: a number, or one for each parameter
+
+A loss is *still falling* if its last fifth improves on the fifth before by more than 2 % of the
+whole improvement.  It *overfits* if validation ends above its minimum by more than 10 % of its
+improvement (an estimator that keeps its best epoch says so with info["best_epoch"], and is not
+warned).  R-hat should be under 1.01 and not over 1.05; ESS over 400; divergences 0 (Vehtari et al.
+2021).  An ABC-SMC population's effective size should stay above a tenth of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from inferkit.builtin.diagnostics import common
+from inferkit.diagnose import ORDER, Context, Status, Verdict
+
+Found = tuple[Status, str, str]  # status, evidence, remedy
+
+
+def check(info: Mapping[str, Any]) -> Verdict:
+    """The verdict on what an estimator says of its computation."""
+    found = [*_losses(info), *_generations(info), *_chains(info)]
+    rests = "what the estimator recorded while it worked"
+    if not found:
+        return common.not_run("training", "the estimator records nothing about its convergence")
+    found.sort(key=lambda f: ORDER.index(f[0]))
+    remedies = dict.fromkeys(f[2] for f in found if f[2])
+    return Verdict("training", found[0][0], "; ".join(f[1] for f in found), "; ".join(remedies),
+                   rests, _numbers(info))
+
+
+def _losses(info: Mapping[str, Any]) -> Iterator[Found]:
+    held, train = _series(info.get("validation_loss")), _series(info.get("loss"))
+    judged = held if len(held) else train
+    if not len(judged):
+        return
+    name = "validation loss" if len(held) else "loss"
+    if not np.isfinite(judged[-1]):
+        yield ("FAIL", f"the {name} ended as {judged[-1]}",
+               "a smaller learning rate; look for huge or NaN inputs")
+        return
+    n = len(judged)
+    told = f"{name} {judged[0]:.3g} → {judged[-1]:.3g} over {n} epochs"
+    if n < 10:
+        yield "PASS", told + " (too few to judge a trend)", ""
+        return
+    fifth = n // 5
+    gain = float(np.nanmax(judged[: max(1, fifth)]) - np.nanmin(judged))
+    falling = float(np.median(judged[-2 * fifth : -fifth]) - np.median(judged[-fifth:]))
+    best = int(np.nanargmin(judged))
+    overfit = (len(held) and gain > 0 and "best_epoch" not in info
+               and np.median(judged[-fifth:]) - judged[best] > 0.1 * gain and best < n - fifth)
+    if gain <= 0:
+        yield ("FAIL", told + ": it never improved",
+               "a smaller learning rate, scaled inputs, or more simulations")
+    elif falling > 0.02 * gain:
+        yield "WARN", told + " and was still falling", "train longer (more epochs, more patience)"
+    elif overfit:
+        yield ("WARN", told + f", its best at epoch {best + 1}: it overfits",
+               "more simulations, stop earlier, or a smaller network")
+    else:
+        yield "PASS", told + ", level at the end", ""
+
+
+def _generations(info: Mapping[str, Any]) -> Iterator[Found]:
+    told = [g for g in info.get("generations") or [] if isinstance(g, Mapping)]
+    if not told:
+        return
+    first, last = told[0], told[-1]
+    text = f"{len(told)} generations"
+    if first.get("tolerance") and "tolerance" in last:
+        text += f", tolerance {first['tolerance']:.3g} → {last['tolerance']:.3g}"
+    if "acceptance" in last:
+        text += f", {last['acceptance']:.1%} accepted in the last"
+    ess, size = last.get("ess"), max((g.get("ess", 0.0) for g in told), default=0.0)
+    if ess is not None:
+        text += f", effective size {ess:.0f}"
+    if ess is not None and (ess < 0.1 * size or ess < 50):
+        yield "WARN", text, "a larger population, or a quantile nearer to 1"
+    elif len(told) > 1 and last.get("tolerance", 0.0) > 0.5 * first.get("tolerance", np.inf):
+        yield ("WARN", text + ": the tolerance hardly fell",
+               "more generations or simulations, or fewer and more informative features")
+    else:
+        yield "PASS", text, ""
+
+
+def _chains(info: Mapping[str, Any]) -> Iterator[Found]:
+    rhat, ess = _worst(info.get("rhat"), max), _worst(info.get("ess"), min)
+    if rhat is not None:
+        status: Status = "FAIL" if not rhat[1] <= 1.05 else "WARN" if rhat[1] > 1.01 else "PASS"
+        yield (status, f"R-hat at most {rhat[1]:.3f}{rhat[0]}",
+               "" if status == "PASS" else "run the chains longer, from several starts; "
+               "chains that stay apart mean several modes")
+    if ess is not None:
+        status = "FAIL" if not ess[1] >= 100 else "WARN" if ess[1] < 400 else "PASS"
+        yield (status, f"effective sample size at least {ess[1]:.0f}{ess[0]}",
+               "" if status == "PASS" else "draw more samples")
+    found = info.get("divergences")
+    if found is not None:
+        count = int(np.sum(list(found.values()) if isinstance(found, Mapping) else found))
+        yield ("WARN" if count else "PASS", f"{count} divergent transitions",
+               "raise the target acceptance (0.95), or reparametrise" if count else "")
+
+
+def _worst(told: Any, pick: Any) -> tuple[str, float] | None:
+    """(" (name)", value) of the worst of a number, a list or a dict; None where there is none."""
+    if told is None:
+        return None
+    if isinstance(told, Mapping):
+        flat = {k: float(pick(np.ravel(v))) for k, v in told.items() if np.size(v)}
+        if not flat:
+            return None
+        name = next((k for k, v in flat.items() if np.isnan(v)), pick(flat, key=lambda k: flat[k]))
+        return f" ({name})", flat[name]
+    values = np.ravel(np.asarray(told, dtype=float))
+    return ("", float(pick(values))) if len(values) else None
+
+
+def _series(told: Any) -> np.ndarray:
+    try:
+        return np.ravel(np.asarray([] if told is None else told, dtype=float))
+    except (TypeError, ValueError):
+        return np.empty(0)
+
+
+def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(info[k]) for k in ("seconds", "rows", "simulations")
+            if isinstance(info.get(k), (int, float))}
+
+
+class Training:
+    """Convergence of the fit, from what the estimator recorded."""
+
+    def run(self, context: Context) -> Iterator[Verdict]:
+        yield check(context.posterior.info)

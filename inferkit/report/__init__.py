@@ -1,0 +1,82 @@
+"""The report stage: one offline HTML file that people look at.
+
+Every picture is inline SVG and follows the reader's light or dark setting; nothing is loaded from
+anywhere.  A section that cannot be drawn becomes a note, here and in plugins: a report that says
+what is missing is better than none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from inferkit import plugins
+from inferkit.diagnose import Checks, Context
+from inferkit.report import (
+    calibration,
+    computation,
+    overview,
+    page,
+    pairs,
+    predictive,
+    provenance,
+)
+from inferkit.report.section import Section, figure, note, table, text
+from inferkit.store import write_atomic
+
+__all__ = ["Section", "figure", "note", "table", "text", "write"]
+
+SECTIONS = {
+    "Verdicts": overview.verdicts,
+    "Parameters": overview.parameters,
+    "Posterior": pairs.section,
+    "Posterior predictive": predictive.section,
+    "Calibration": calibration.section,
+    "Failed simulations": computation.failures,
+    "Training": computation.training,
+    "Timings": provenance.timings,
+    "Provenance": provenance.section,
+}
+
+
+def write(path: str | Path, context: Context, checks: Checks) -> Path:
+    """Write the report; a reader sees the whole file or the one before it."""
+    file = Path(path)
+    sections = [_guarded(title, lambda make=make: make(context, checks))
+                for title, make in SECTIONS.items()]
+    at = len(sections) - 2  # plugins' sections go before timings and provenance
+    sections[at:at] = list(_from_plugins(context))
+    html = page.render(overview.headline(context), checks, sections)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, [html.encode()])
+    return file
+
+
+def _guarded(title: str, make: Any) -> Section:
+    try:
+        return Section(title, make())
+    except Exception as cause:
+        return Section(title, note(f"This section could not be made: {type(cause).__name__}: "
+                                   f"{cause}"))
+
+
+_LOADED = re.compile(r"""(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*(?:\w+:)?//"""
+                     r"""|url\(\s*["']?\s*(?:\w+:)?//|@import|<script|<iframe|<link|<base""", re.I)
+
+
+def _from_plugins(context: Context) -> Iterator[Section]:
+    """Sections of third parties, each hook by itself, so that one that breaks harms no other."""
+    for hook in plugins.hooks().inferkit_report_sections.get_hookimpls():
+        try:
+            for section in list(hook.function(*[context for _ in hook.argnames]) or ()):
+                if not isinstance(section, Section):
+                    raise TypeError(f"gave a {type(section).__name__} where a Section is due")
+                if _LOADED.search(section.html):
+                    section = Section(section.title, note(
+                        "left out: it would load something from the network, or run a script"))
+                yield section
+        except Exception as cause:
+            yield Section(f"Plugin {hook.plugin_name}", note(
+                f"its report section failed: {type(cause).__name__}: {cause}"))

@@ -1,0 +1,154 @@
+"""The report's top: the study in one line, the verdicts as cards, the parameters as a table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from inferkit.diagnose import ORDER, Checks, Context, Verdict
+from inferkit.report.page import MARK
+from inferkit.report.section import escape, note, number
+
+TITLES = {
+    "sbc": ("Calibration (SBC)", "Do truths fall where the posteriors say?"),
+    "sbc.pairs": ("Calibration of pairs", "Is the dependence between parameters right?"),
+    "coverage": ("Coverage", "Does a 90 % interval hold the truth in 90 % of cases?"),
+    "tarp": ("Joint coverage (TARP)", "Are all parameters together right, and are the data used?"),
+    "predictive": ("Posterior predictive", "Do simulations of the posterior look like the data?"),
+    "predictive.traces": ("Predictive traces", "Do simulated traces run where the data run?"),
+    "misspecification": ("Misspecification", "Could this model make such data at all?"),
+    "contraction": ("Contraction", "What do the data say about each parameter?"),
+    "failures": ("Failed simulations", "Do failures bias what was learned?"),
+    "leakage": ("Leakage", "Does the posterior stay within the prior?"),
+    "training": ("Training", "Did the computation converge?"),
+    "recovery": ("Recovery", "Does the posterior hold the known truth?"),
+}
+
+
+def headline(context: Context) -> tuple[str, str]:
+    """A title, and the study in one line."""
+    study = context.study
+    features = ", ".join(label or _feature(f) for label, f in context.view.chosen)
+    try:
+        stored = f"{len(study.simulations):,} simulations"
+    except Exception:
+        stored = "no stored simulations"
+    d = context.prior.dim
+    return (f"{study.simulator.name}: {d} parameter{'s' * (d != 1)} by "
+            f"{context.posterior.estimator.name}",
+            f"{stored} of the prior · {features or 'raw outputs'} · seed {study.seed} · "
+            f"{study.path}")
+
+
+def _feature(feature: Any) -> str:
+    """A feature's name; for the user's own function, that function's."""
+    if isinstance(feature, str):
+        return feature
+    thing = getattr(feature, "thing", feature)
+    name = getattr(thing, "name", "") or getattr(thing, "__name__", type(thing).__name__)
+    return "own function" if name == "<lambda>" else str(name)
+
+
+def draws_of(context: Context) -> tuple[np.ndarray | None, str]:
+    """Posterior draws (n, d) of the observation, and a remark where there are several or none."""
+    samples = context.samples
+    if samples is None:
+        return None, "No observation was given: study.report(observed=…) shows its posterior."
+    if samples.values.ndim == 3:
+        return samples.values[0], (f"{len(samples.values)} observations were given; shown is the "
+                                   "first.")
+    return samples.values, ""
+
+
+def verdicts(context: Context, checks: Checks) -> str:
+    ordered = sorted(checks.verdicts, key=lambda v: ORDER.index(v.status))
+    if not ordered:
+        return note("No checks were run: study.check().")
+    return '<div class="cards">' + "".join(card(v) for v in ordered) + "</div>"
+
+
+def card(v: Verdict) -> str:
+    title, ask = TITLES.get(v.name, (v.name, ""))
+    parts = [f'<article class="card {v.status.replace(" ", "-")}" data-check="{escape(v.name)}">'
+             f"<h3>{escape(title)}<em>{MARK[v.status]} {v.status}</em></h3>"]
+    if ask:
+        parts.append(f'<p class="ask">{escape(ask)}</p>')
+    parts.append(f"<p>{escape(_sentence(v.evidence))}</p>")
+    if v.remedy and v.status != "PASS":
+        parts.append(f'<p class="todo"><b>What to do:</b> {escape(v.remedy)}</p>')
+    if v.rests_on:
+        parts.append(f'<p class="rests">Rests on {escape(v.rests_on)}.</p>')
+    return "".join(parts) + "</article>"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def parameters(context: Context, checks: Checks) -> str:
+    from inferkit.builtin.diagnostics.common import prior_scale
+    from inferkit.builtin.diagnostics.contraction import contraction
+
+    draws, remark = draws_of(context)
+    truth = context.truth
+    head = ["parameter", "unit", "prior", "posterior mean ± sd", "5–95 %", "contraction", "truth",
+            "range: prior, posterior"]
+    if truth is None:
+        head.remove("truth")
+    reference = _reference(context)
+    shrink = None if draws is None else contraction(draws, prior_scale(context)[1] ** 2)
+    texts = _prior_texts(context)
+    rows = []
+    for j, name in enumerate(context.prior.names):
+        cells: list[Any] = [f"<td><b>{escape(name)}</b></td>",
+                            f"<td>{escape(context.prior.units.get(name, ''))}</td>",
+                            f"<td>{escape(texts[j])}</td>"]
+        if draws is None or shrink is None:
+            cells += ["<td>–</td>"] * 3
+        else:
+            v = draws[:, j]
+            low, high = np.quantile(v, [0.05, 0.95])
+            cells += [f'<td class="nowrap">{number(float(v.mean()))} ± {v.std(ddof=1):.2g}</td>',
+                      f'<td class="nowrap">{number(float(low))} to {number(float(high))}</td>',
+                      f'<td class="number">{max(shrink[j], -9.99):.0%}</td>']
+        if truth is not None:
+            cells.append(f'<td class="number">{number(float(truth[j]))}</td>')
+        cells.append(f"<td>{_range(reference[:, j], draws, truth, j)}</td>")
+        rows.append("<tr>" + "".join(cells) + "</tr>")
+    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
+    constraints = [str(c) for c in getattr(context.prior, "constraints", ())]
+    extra = note("Constraints of the prior: " + "; ".join(constraints)) if constraints else ""
+    return ((note(remark) if remark else "") + f'<div class="wide" tabindex="0"><table><thead><tr>'
+            f"{top}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>" + extra)
+
+
+def _reference(context: Context) -> np.ndarray:
+    return context.prior.pack(context.prior.sample(2000, context.rng(20)))
+
+
+def _prior_texts(context: Context) -> list[str]:
+    if hasattr(context.prior, "describe"):
+        return [re.sub(r", shape=\([\d, ]*\)", "", row.family) for row in context.prior.describe()]
+    return [""] * context.prior.dim
+
+
+def _range(prior: np.ndarray, draws: np.ndarray | None, truth: np.ndarray | None, j: int) -> str:
+    """The prior's and the posterior's 5-95 % as two bars, the truth as a tick."""
+    a, b = np.quantile(prior, [0.05, 0.95])
+    ends = [a, b] + ([] if draws is None else list(np.quantile(draws[:, j], [0.05, 0.95])))
+    ends += [] if truth is None else [truth[j]]
+    low, high = min(ends), max(ends)
+    wide = (high - low) or 1.0
+
+    def at(value: float) -> float:
+        return float(np.clip(100 * (value - low) / wide, 0, 100))
+
+    parts = [f'<u style="left:{at(a):.1f}%;width:{at(b) - at(a):.1f}%"></u>']
+    if draws is not None:
+        p, q = ends[2], ends[3]
+        parts.append(f'<b style="left:{at(p):.1f}%;width:{at(q) - at(p):.1f}%"></b>')
+    if truth is not None:
+        parts.append(f'<s style="left:calc({at(float(truth[j])):.1f}% - 1px)"></s>')
+    return f'<div class="range" aria-hidden="true">{"".join(parts)}</div>'

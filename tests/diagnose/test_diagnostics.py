@@ -1,0 +1,225 @@
+"""The other diagnostics: each is shown something sound and something wrong, and must say which."""
+
+import numpy as np
+import pytest
+
+from inferkit.builtin.diagnostics import (
+    failures,
+    leakage,
+    misspecification,
+    predictive,
+    recovery,
+    training,
+)
+from tests.diagnose import studies
+
+NAMES = ["a", "b", "c"]
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# -- whole studies -------------------------------------------------------------------------------
+
+
+def test_an_exact_posterior_passes_everything(tmp_path):
+    _, checks = studies.check(studies.gaussian(tmp_path))
+    found = {v.name: v.status for v in checks}
+    assert found.pop("training") == "NOT RUN"
+    assert set(found.values()) == {"PASS"}, str(checks)
+    assert checks.status == "PASS" and all(v.rests_on for v in checks if v.status == "PASS")
+
+
+def test_a_narrow_posterior_fails_and_every_fault_has_a_remedy(tmp_path):
+    _, checks = studies.check(studies.gaussian(tmp_path, stretch=0.6))
+    assert [checks[n].status for n in ("sbc", "coverage", "tarp")] == ["FAIL"] * 3
+    assert all(v.remedy for v in checks if v.status in ("FAIL", "WARN"))
+
+
+def test_a_posterior_of_one_observation_says_what_it_cannot_check(tmp_path):
+    _, checks = studies.check(studies.gaussian(tmp_path, amortised=False))
+    for name in ("sbc", "coverage", "tarp"):
+        assert checks[name].status == "NOT RUN" and "abc-rejection" in checks[name].remedy
+    assert checks["contraction"].status == "PASS" and checks["predictive"].status == "PASS"
+
+
+def test_without_observation_or_truth_the_rest_runs(tmp_path):
+    _, checks = studies.check(studies.gaussian(tmp_path, observed=False, truth=False))
+    for name in ("predictive", "misspecification", "recovery"):
+        assert checks[name].status == "NOT RUN" and checks[name].remedy
+    assert checks["sbc"].status == "PASS" and checks["leakage"].status == "PASS"
+
+
+def test_too_few_held_out_simulations_are_not_a_pass(tmp_path):
+    _, checks = studies.check(studies.gaussian(tmp_path, n=100), "SBC", "Coverage", "TARP")
+    assert {v.status for v in checks} == {"NOT RUN"}
+    assert "10 held-out" in checks["sbc"].evidence and "simulate" in checks["sbc"].remedy
+
+
+def test_an_observation_from_elsewhere_fails(tmp_path):
+    study = studies.gaussian(tmp_path, observed={"x": np.array([9.0, 0.0, 0.0])})
+    _, checks = studies.check(study, "Misspecification", "PosteriorPredictive")
+    assert checks["misspecification"].status == "FAIL"
+    assert "x[0]" in checks["misspecification"].evidence
+    assert checks["predictive"].status == "FAIL" and "x[0]" in checks["predictive"].evidence
+
+
+# -- predictive ----------------------------------------------------------------------------------
+
+
+def test_predictive_features_are_calibrated_over_many_correlated_features():
+    alarms = 0
+    for seed in range(200):
+        r = rng(seed)
+        s = r.standard_normal((201, 5)) @ r.standard_normal((5, 40))
+        alarms += predictive.features(s[:200], s[200], [f"f{j}" for j in range(40)]).status != "PASS"
+    assert alarms <= 7  # 1 % expected
+
+
+def test_predictive_features_name_what_is_off():
+    s, o = rng().standard_normal((200, 3)), np.array([0.1, 12.0, 0.3])
+    verdict = predictive.features(s, o, NAMES)
+    assert verdict.status == "FAIL" and "b (+12" in verdict.evidence and verdict.remedy
+    assert verdict.curves["tail"][1] <= 2 / 201 < 0.1 < verdict.curves["tail"][0]
+
+
+@pytest.mark.parametrize(("column", "value", "status"), [
+    (np.zeros(200), 0.0, "PASS"), (np.zeros(200), 1.0, "FAIL"),
+    (np.full(200, np.nan), np.nan, "PASS"), (np.full(200, np.nan), 1.0, "FAIL"),
+    (None, np.nan, "FAIL"),
+], ids=["constant", "not the constant", "all NaN", "only data defined", "only data NaN"])
+def test_predictive_features_that_are_constant_or_undefined(column, value, status):
+    s = rng().standard_normal((200, 2))
+    if column is not None:
+        s[:, 1] = column
+    assert predictive.features(s, np.array([0.2, value]), NAMES[:2]).status == status
+
+
+def test_predictive_envelope():
+    r = rng()
+    s = r.standard_normal((200, 300))
+    assert predictive.envelope(s, r.standard_normal(300), "V").status == "PASS"
+    verdict = predictive.envelope(s, r.standard_normal(300) + 3, "V")
+    assert verdict.status == "FAIL" and verdict.numbers["inside"] < 0.3
+
+
+# -- misspecification ----------------------------------------------------------------------------
+
+
+def heavy(r, n):
+    """Skewed, heavy-tailed, correlated features."""
+    return np.exp(r.standard_normal((n, 3)) @ np.array([[1, 0.8, 0], [0, 0.6, 0], [0, 0, 1.5]]))
+
+
+def test_misspecification_alarms_at_its_nominal_rate_for_heavy_tails():
+    found = []
+    for seed in range(300):
+        s = heavy(rng(seed), 601)
+        found.append(misspecification.check(s[:600], s[600], NAMES).status)
+    assert sum(f != "PASS" for f in found) <= 9  # 1 % expected
+    assert found.count("FAIL") <= 3
+
+
+def test_misspecification_sees_a_broken_correlation():
+    r = rng()
+    base = r.standard_normal((1000, 1))
+    s = np.hstack([base + 0.05 * r.standard_normal((1000, 1)) for _ in range(3)])
+    verdict = misspecification.check(s, np.array([1.5, -1.5, 1.5]), NAMES)
+    assert verdict.status == "FAIL"
+
+
+def test_misspecification_with_more_values_than_simulations():
+    r = rng()
+    s = np.cumsum(r.standard_normal((301, 2000)), axis=1)
+    names = [f"V[{i}]" for i in range(2000)]
+    assert misspecification.check(s[:300], s[300], names).status == "PASS"
+    jumpy = s[300] + 300 * r.standard_normal(2000)
+    assert misspecification.check(s[:300], jumpy, names).status == "FAIL"
+
+
+def test_misspecification_of_undefined_and_impossible_values():
+    s = rng().standard_normal((400, 3))
+    s[:, 2] = 1.0
+    assert misspecification.check(s, np.array([0.0, 0.0, 1.0]), NAMES).status == "PASS"
+    nan = misspecification.check(s, np.array([0.0, np.nan, 1.0]), NAMES)
+    assert nan.status == "FAIL" and "b = NaN" in nan.evidence
+    other = misspecification.check(s, np.array([0.0, 0.0, 2.0]), NAMES)
+    assert other.status == "FAIL" and "value of c" in other.evidence
+    assert misspecification.check(np.ones((100, 1)), np.ones(1), ["a"]).status == "NOT RUN"
+
+
+# -- failures, leakage, recovery -----------------------------------------------------------------
+
+
+def test_failures_say_how_many_how_and_where():
+    theta = rng().random((1000, 3))
+    assert failures.check(theta, np.zeros(1000, int), NAMES).status == "PASS"
+    anywhere = failures.check(theta, (rng(1).random(1000) < 0.05).astype(int), NAMES)
+    assert anywhere.status == "WARN" and "does not visibly depend" in anywhere.evidence
+    corner = failures.check(theta, np.where(theta[:, 1] > 0.9, 3, 0), NAMES)
+    assert corner.status == "WARN" and "b (high values" in corner.evidence
+    assert "timeout" in corner.evidence and "cut the prior below" in corner.remedy
+    assert failures.check(theta, np.where(theta[:, 0] > 0.5, 1, 0), NAMES).status == "FAIL"
+    assert failures.check(theta, np.ones(1000, int), NAMES).status == "FAIL"
+
+
+def test_auc_is_the_probability_it_says():
+    theta = np.array([[1.0], [2.0], [3.0], [4.0]])
+    value, p = failures.auc(theta, np.array([False, False, True, True]))
+    assert value == 1.0 and 0 < p < 1
+
+
+def test_leakage(tmp_path):
+    import inferkit as ik
+
+    prior = ik.Prior({"a": ik.Uniform(0, 1)})
+    assert leakage.outside(prior, np.array([[0.5], [1.5], [-1.0]])).tolist() == [False, True, True]
+
+    class Wide:
+        def sample(self, n, x, rng):
+            return rng.uniform(-0.3, 1.0, (n, 1))
+
+    study = ik.Study(lambda theta, rng: {"x": theta["a"] + rng.normal(size=1)}, prior, path=tmp_path,
+                     executor=ik.executor("local", workers=0), quiet=True, observed={"x": [0.5]})
+    study.simulate(300)
+    studies.with_engine(study, Wide())
+    _, checks = studies.check(study, "Leakage")
+    assert checks["leakage"].status == "FAIL"
+    assert abs(checks["leakage"].numbers["observation"] - 0.23) < 0.05
+
+
+def test_recovery():
+    draws = rng().standard_normal((2000, 3))
+    assert recovery.check(np.array([0.5, -1.0, 2.0]), draws, NAMES).status == "PASS"
+    near = recovery.check(np.array([0.0, 4.2, 0.0]), draws, NAMES)
+    assert near.status == "WARN" and "b (+4." in near.evidence
+    assert recovery.check(np.array([0.0, 9.0, 0.0]), draws, NAMES).status == "FAIL"
+
+
+# -- training ------------------------------------------------------------------------------------
+
+FALL = [float(v) for v in 1 + 9 * np.exp(-np.arange(60) / 6)]
+
+
+@pytest.mark.parametrize(("info", "status", "word"), [
+    ({}, "NOT RUN", "nothing"),
+    ({"loss": FALL}, "PASS", "level"),
+    ({"loss": FALL, "validation_loss": FALL[:12]}, "WARN", "still falling"),
+    ({"validation_loss": FALL[:30] + [1 + 0.1 * k for k in range(30)]}, "WARN", "overfits"),
+    ({"validation_loss": FALL[:30] + [1 + 0.1 * k for k in range(30)], "best_epoch": 30},
+     "PASS", ""),
+    ({"loss": [1.0, 2.0, float("nan")]}, "FAIL", "nan"),
+    ({"rhat": {"a": 1.001, "b": 1.3}, "ess": {"a": 900}, "divergences": 0}, "FAIL", "(b)"),
+    ({"rhat": 1.002, "ess": 1500, "divergences": 4}, "WARN", "4 divergent"),
+    ({"rhat": [1.0, 1.005], "ess": [500, 800], "divergences": 0}, "PASS", "1.005"),
+    ({"rhat": {"a": float("nan")}}, "FAIL", "nan"),
+    ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "acceptance": 0.1,
+                                                        "ess": 700}]}, "PASS", "5 → 1"),
+    ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "ess": 20}]},
+     "WARN", "effective size 20"),
+])
+def test_training(info, status, word):
+    verdict = training.check(info)
+    assert verdict.status == status and word in verdict.evidence, str(verdict)
+    assert verdict.remedy or status in ("PASS", "NOT RUN")
