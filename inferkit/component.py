@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,10 @@ class Component:
             if values:
                 raise ConfigError(f"{where} takes no settings, but got {', '.join(values)}")
             return cls(spec)
-        return cls(spec, schema.build(config_class, values, where))
+        config = schema.build(config_class, values, where)
+        if hasattr(config, "abilities"):  # settings may change what it can do (rounds, say)
+            spec = replace(spec, **config.abilities())
+        return cls(spec, config)
 
     @property
     def name(self) -> str:

@@ -56,7 +56,7 @@ def line(p: Progress) -> str:
         text += f", failed: {kinds}"
     if p.finished:
         return text + f", in {duration(p.seconds)}"
-    return text + f", {duration(p.eta)} left"
+    return text + (f", {duration(p.eta)} left" if p.seconds > 3 else "")
 
 
 class Reporter:
@@ -65,10 +65,12 @@ class Reporter:
     def __init__(self, quiet: bool = False, stream: Any = None):
         self.quiet, self.stream = quiet, stream or sys.stderr
         self.live = not quiet and hasattr(self.stream, "isatty") and self.stream.isatty()
-        self._last = 0.0
+        self._last = 0.0 if self.live else time.monotonic()
         self._width = 0
 
     def __call__(self, p: Progress) -> None:
+        if p.round and p.finished and not p.done:
+            return  # a later round that was stored already is no news
         self._write(line(p), done=p.finished)
 
     def event(self, what: str, values: dict) -> None:

@@ -34,11 +34,16 @@ class EstimatorSuite:
     def task(self):
         return inferkit.simulator("gaussian_linear", dim=DIM)
 
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        return tmp_path_factory.mktemp("estimator")
+
     @pytest.fixture
-    def study(self, component, task, tmp_path):
+    def study(self, component, task, folder):
+        """One run for all tests of a class: what one has fitted, the next loads."""
         study = inferkit.Study(task, task.build().prior(), estimator=component, seed=11, quiet=True,
                                executor=inferkit.executor("local", workers=0),
-                               path=tmp_path / "run", observed=task.build().observation(1))
+                               path=folder / "run", observed=task.build().observation(1))
         study.simulate(self.simulations)
         return study
 
@@ -79,7 +84,7 @@ class EstimatorSuite:
         assert abs((posterior.log_prob(draws, study.observed) - exact).mean()) < 0.3
 
     def test_save_and_load(self, study, tmp_path):
-        posterior = study.fit()
+        posterior = study.fit(refit=True)
         folder = posterior.save(tmp_path / "saved")
         assert not list(folder.glob("*.pkl")) and not list(folder.glob("*.pickle"))
         again = inferkit.load(folder)

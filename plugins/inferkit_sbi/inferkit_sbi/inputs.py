@@ -1,0 +1,123 @@
+"""What the networks see of the data: scaled robustly, with missing values told, then embedded.
+
+Numbers are centred at the median and scaled by the MAD (by the sd where the MAD is 0) over the
+training rows, and clipped, so that one wild simulation does not set the scale or throw the network.
+A feature that was NaN in training gets a 0 and an indicator beside it, so "undefined" is
+information; one that is NaN for the first time later is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from inferkit.errors import DataError
+from inferkit.features import FEATURES
+from inferkit.protocols import Output, Ragged
+from inferkit_sbi import embed
+
+CLIP = 10.0
+
+
+class Inputs(nn.Module):
+    """Dicts of arrays to (n, k) tensors, with the embeddings inside."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str], dim: int,
+                 hidden: int):
+        super().__init__()
+        self.shapes = {k: tuple(v) for k, v in shapes.items()}
+        self.kinds = dict(kinds)
+        self.nets = nn.ModuleDict()
+        self.size = 0
+        for i, (name, shape) in enumerate(self.shapes.items()):
+            net, size = embed.build(self.kinds[name], shape, dim, hidden)
+            self.nets[f"net{i}"] = net
+            # A whole trace has one scale; numbers have one each.
+            each = shape if self.kinds[name] == "none" else ()
+            for what, value in (("centre", 0.0), ("scale", 1.0), ("missing", 0.0)):
+                self.register_buffer(f"{what}{i}", torch.full(each, value))
+            # An embedded output has one indicator for all of it.
+            self.size += size + int(np.prod(each, dtype=int))
+
+    @classmethod
+    def rebuilt(cls, meta: Mapping[str, Any], config: Any) -> Inputs:
+        """As it was when `meta` was made; scales come with the weights."""
+        return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.hidden)
+
+    def meta(self) -> dict:
+        return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds}
+
+    def fit(self, inputs: Mapping[str, Any]) -> None:
+        """Scales from the training rows."""
+        for i, name in enumerate(self.shapes):
+            x = dense(name, inputs[name])
+            axis = 0 if self.kinds[name] == "none" else None
+            with np.errstate(all="ignore"):
+                x = np.where(np.isfinite(x), x, np.nan)
+                centre = np.nanmedian(x, axis=axis)
+                mad = 1.4826 * np.nanmedian(np.abs(x - centre), axis=axis)
+                sd = np.nanstd(x, axis=axis)
+            scale = np.where(mad > 0, mad, sd)  # mostly equal numbers (silent neurons): the sd
+            scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+            self.get_buffer(f"centre{i}").copy_(torch.as_tensor(np.nan_to_num(centre)))
+            self.get_buffer(f"scale{i}").copy_(torch.as_tensor(scale))
+            self.get_buffer(f"missing{i}").copy_(torch.as_tensor(np.isnan(x).any(axis=axis)))
+
+    def tensors(self, inputs: Mapping[str, Any], check: bool = True) -> list[torch.Tensor]:
+        """Scaled float32 tensors, one an input; NaN stays NaN (`forward` tells it)."""
+        out = []
+        for i, name in enumerate(self.shapes):
+            if name not in inputs:
+                raise DataError(f"input {name!r} is missing", allowed=", ".join(self.shapes))
+            x = dense(name, inputs[name])
+            if x.shape[1:] != self.shapes[name]:
+                raise DataError(f"input {name!r} has rows of shape {x.shape[1:]}",
+                                allowed=f"{self.shapes[name]}, as in training")
+            centre, scale, missing = (self.get_buffer(f"{w}{i}").cpu().numpy()
+                                      for w in ("centre", "scale", "missing"))
+            if check:
+                new = np.isnan(x) & (missing == 0)
+                if new.any():
+                    at = np.argwhere(new)[0][1:]
+                    raise DataError(f"{name}{[int(v) for v in at]} is NaN, which no training "
+                                    "simulation had there", fix="a feature that is defined for your data, or a "
+                                    "prior under which it can be undefined")
+            z = np.clip((x - centre) / scale, -CLIP, CLIP)
+            out.append(torch.as_tensor(z, dtype=torch.float32))
+        return out
+
+    def forward(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        parts = []
+        for i, (net, x) in enumerate(zip(self.nets.values(), tensors)):
+            nan = torch.isnan(x)
+            told = nan.to(x.dtype) * self.get_buffer(f"missing{i}")
+            whole = told.flatten(1) if self.get_buffer(f"missing{i}").ndim else told.flatten(1).amax(
+                1, keepdim=True)
+            parts += [net(torch.where(nan, torch.zeros_like(x), x)), whole]
+        return torch.cat(parts, 1)
+
+
+def inputs_for(rows: Mapping[str, Any], outputs: Mapping[str, Output], config: Any) -> Inputs:
+    """Inputs of the shapes of training rows, with the embeddings that the config asks for."""
+    shapes = {name: np.shape(dense(name, value))[1:] for name, value in rows.items()}
+    kinds = {}
+    for name, shape in shapes.items():
+        if name == FEATURES:
+            kinds[name] = "none"
+        elif config.embedding == "auto":
+            kinds[name] = embed.choose(shape, outputs.get(name))
+        else:
+            kinds[name] = config.embedding
+    inputs = Inputs(shapes, kinds, config.embedding_dim, config.hidden)
+    inputs.fit(rows)
+    return inputs
+
+
+def dense(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, Ragged):
+        raise DataError(f"input {name!r} is ragged", fix='features = ["spike_count", "isi"]')
+    return np.asarray(value, dtype=np.float64)

@@ -1,0 +1,24 @@
+"""The records; neither torch nor sbi is imported here."""
+
+from inferkit import EstimatorSpec, hookimpl
+
+ARRAYS = ("features", "arrays")
+
+
+@hookimpl
+def inferkit_estimators():
+    yield EstimatorSpec(
+        name="npe", summary="neural posterior estimation; amortised, or in rounds for one observation",
+        target="inferkit_sbi.npe:NPE", config="inferkit_sbi.config:NPEConfig",
+        aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+    )
+    yield EstimatorSpec(
+        name="nle", summary="neural likelihood estimation; combines i.i.d. trials",
+        target="inferkit_sbi.nle:NLE", config="inferkit_sbi.config:NLEConfig", aliases=("snle",),
+        gives=("samples", "log_prob", "log_likelihood"), accepts=ARRAYS, rounds=True, iid=True,
+    )
+    yield EstimatorSpec(
+        name="nre", summary="neural ratio estimation; combines i.i.d. trials",
+        target="inferkit_sbi.nre:NRE", config="inferkit_sbi.config:NREConfig", aliases=("snre",),
+        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, iid=True,
+    )

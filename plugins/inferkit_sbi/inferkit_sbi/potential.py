@@ -1,0 +1,158 @@
+"""What NLE and NRE share: an engine over z whose unnormalised log-density is learned.
+
+    log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T + log N(z; 0, I) + constant
+
+Trials x_t are independent given z.  The constant, for `log_prob`, is estimated by importance
+sampling from a Gaussian fitted to posterior draws (a Student t, so that the tails are covered).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from inferkit.estimate import Problem, Training
+from inferkit_sbi import mcmc
+from inferkit_sbi.density import Validity, arrays_of
+from inferkit_sbi.space import Space, log_phi
+from inferkit_sbi.train import train
+
+NORMALISING = 20_000
+
+
+class PotentialEngine:
+    """Posterior draws and densities from networks that score (z, x).
+
+    `score(net, z, x)` gives log L of rows z (k, d) for as many rows x.
+    """
+
+    def __init__(self, nets: list[nn.Module], validity: Validity | None, space: Space, config: Any,
+                 info: dict):
+        self.nets, self.validity, self.space = nets, validity, space
+        self.config, self.info = config, info
+
+    def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+    def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
+        return self.nets[0].inputs.tensors(x)  # type: ignore[union-attr, operator]
+
+    @torch.no_grad()
+    def log_l(self, z: np.ndarray, trials: list[torch.Tensor]) -> np.ndarray:
+        """log L of rows z for rows of trials (k, T, …): summed over T."""
+        k, t = len(z), trials[0].shape[1]
+        allowed = self.space.allowed(self.space.from_z(z)) if self.space.constrained else None
+        zt = torch.as_tensor(z, dtype=torch.float32)
+        repeated = zt[:, None].expand(k, t, -1).reshape(k * t, -1)
+        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
+        total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
+                             for net in self.nets])
+        out = torch.logsumexp(total, 0) - np.log(len(self.nets))
+        if self.validity is not None:
+            out = out + t * self.validity.log_prob(zt)
+        value = out.numpy().astype(np.float64)
+        value = np.where(np.isfinite(value), value, -1e30)
+        return value if allowed is None else np.where(allowed, value, -1e30)
+
+    def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        trials = self._trials(x)
+        return self._sample(n, [t[None] for t in trials], rng)[0]
+
+    def sample_batch(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+        tensors = self.tensors(x)
+        step = max(1, 20_000 // self.config.chains)
+        return np.concatenate([
+            self._sample(n, [t[a : a + step, None] for t in tensors], rng)
+            for a in range(0, len(tensors[0]), step)])
+
+    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
+        """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
+        m = len(trials[0])
+        z, told = mcmc.sample(lambda z, which: self.log_l(z, [t[which] for t in trials]), m,
+                              self.space.dim, n, self.config.chains, self.config.warmup, rng)
+        self.info["rhat"] = told["rhat"]
+        return self.space.from_z(z.reshape(-1, self.space.dim)).reshape(z.shape)
+
+    def log_prob(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
+        trials = [t[None] for t in self._trials(x)]
+        constant = self._log_evidence(trials)
+        z = self.space.to_z(theta)
+        log_z = self._log_joint(z, trials) - constant
+        return log_z + self.space.log_density(theta, z)
+
+    def _log_joint(self, z: np.ndarray, trials: list[torch.Tensor]) -> np.ndarray:
+        rows = [t.expand(len(z), *t.shape[1:]) for t in trials]
+        return self.log_l(z, rows) + log_phi(z)
+
+    def _log_evidence(self, trials: list[torch.Tensor]) -> float:
+        rng = np.random.default_rng(0)
+        draws, _ = mcmc.sample(lambda z, which: self.log_l(z, [t[which] for t in trials]), 1,
+                               self.space.dim, 2000, self.config.chains, self.config.warmup, rng)
+        mean, cov = draws[0].mean(0), np.atleast_2d(np.cov(draws[0].T))
+        root = np.linalg.cholesky(1.5 * cov + 1e-10 * np.eye(len(cov)))
+        freedom, d = 5.0, len(mean)
+        normal = rng.standard_normal((NORMALISING, d)) / np.sqrt(
+            rng.chisquare(freedom, NORMALISING) / freedom)[:, None]
+        from scipy.special import gammaln
+
+        log_q = (gammaln((freedom + d) / 2) - gammaln(freedom / 2) - d / 2 * np.log(freedom * np.pi)
+                 - (freedom + d) / 2 * np.log1p((normal**2).sum(1) / freedom)
+                 - np.log(np.diag(root)).sum())
+        log_w = self._log_joint(mean + normal @ root.T, trials) - log_q
+        return float(log_w.max() + np.log(np.exp(log_w - log_w.max()).mean()))
+
+    def _trials(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
+        """(T, …) tensors: one trial without a batch axis is T = 1."""
+        shapes = self.nets[0].inputs.shapes  # type: ignore[union-attr]
+        x = {k: np.asarray(v) for k, v in x.items()}
+        return self.tensors({k: v[None] if v.ndim == len(shapes[k]) else v for k, v in x.items()})
+
+    def state(self) -> tuple[dict, dict]:
+        import sbi
+
+        nets = [*self.nets, *([self.validity] if self.validity is not None else [])]
+        return arrays_of(nets), {
+            "config": vars(self.config), "info": self.info, "validity": self.validity is not None,
+            "sbi": sbi.__version__, "torch": torch.__version__,
+            **self.nets[0].inputs.meta()}  # type: ignore[union-attr, operator]
+
+
+class PotentialProposal:
+    """The posterior so far as the next round's proposal; NLE and NRE need no correction for it."""
+
+    def __init__(self, engine: PotentialEngine, problem: Problem):
+        self.engine, self.x = engine, {k: v[0] for k, v in (problem.observed or {}).items()}
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return self.engine.sample(n, self.x, rng)
+
+
+def learn_validity(problem: Problem, space: Space, theta: np.ndarray, valid: np.ndarray, config: Any
+                   ) -> Validity | None:
+    """A classifier of which parameters give usable simulations, where some did not."""
+    if valid.all():
+        return None
+    torch.manual_seed(int(problem.rng(99).integers(2**31)))
+    net = Validity(space.dim, config.hidden)
+    z = torch.as_tensor(space.to_z(theta), dtype=torch.float32)
+    y = torch.as_tensor(valid.astype(np.float32))
+
+    def loss(at: torch.Tensor, training: bool) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(net.logit(z[at]), y[at],
+                                                              reduction="none")
+
+    train(net, loss, len(z), config, seed=int(problem.rng(98).integers(2**31)))
+    return net.eval()
+
+
+def defined(rows: Training) -> np.ndarray:
+    """Rows that succeeded and whose numbers are all defined."""
+    ok = rows.ok.copy()
+    for value in rows.inputs.values():
+        flat = np.asarray(value, dtype=float).reshape(len(rows), -1)
+        ok &= np.isfinite(flat).all(axis=1)
+    return ok
