@@ -139,6 +139,8 @@ def _run(args: Any) -> int:
         study.estimator = chosen("estimator", args.estimator)
     n = told.simulations if args.simulations is None else args.simulations
     study.check_names()
+    if args.only != "simulate":  # before hours of simulating, not after
+        study.check_pairing(study.estimator, study.observed)
     _ = study.store  # another study's folder is refused before its study file is replaced
     if args.command == "run":
         config.keep_copy(study, source, n)

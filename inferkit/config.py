@@ -51,7 +51,7 @@ class StudyFile:
     timeout: float | None = None
     features: list | dict | None = None
     observed: str | dict | None = None
-    estimator: str | dict = "abc-smc"
+    estimator: str | dict = "abc-rejection"
     executor: str | dict = "local"
     plugins: dict = field(default_factory=dict)
 

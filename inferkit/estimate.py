@@ -171,7 +171,7 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
         raise EstimatorError(
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
             allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood)),
-            fix="study.fit(observed=…)" if estimator.needs_observed and not observed else None)
+            fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if estimator.needs_observed and not observed else None)
     ragged = [o.name for o in view.outputs.values() if o.shape is None]
     if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
         raise EstimatorError(

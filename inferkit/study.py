@@ -44,7 +44,7 @@ class Study:
     """
 
     def __init__(self, simulator: Any, prior: Prior, *, features: Any = None,
-                 estimator: Any = "abc-smc", executor: Any = "local", path: str | Path = "runs/study",
+                 estimator: Any = "abc-rejection", executor: Any = "local", path: str | Path = "runs/study",
                  seed: int = 0, observed: Any = None, truth: Mapping[str, Any] | None = None,
                  timeout: float | None = None, log_likelihood: Callable | None = None,
                  quiet: bool = False, folder: Path = Path()):
@@ -197,6 +197,15 @@ class Study:
             raise SimulatorError(f"the prior lacks {', '.join(lacking)}",
                                  allowed=f"all parameters that have no default: {', '.join(known)}")
 
+    def check_pairing(self, estimator: Component, observed: Any) -> features.View:
+        """Refuse an estimator that cannot work with this study; what it will see, if it can."""
+        view = self.view()
+        simulator: Any = self.simulator.spec
+        spec: Any = estimator.spec
+        estimate.check_pairing(spec, simulator, view, observed=observed is not None,
+                               log_likelihood=self.log_likelihood is not None)
+        return view
+
     def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
         """Simulate given parameters (n, d) as a stored round of their own."""
         plan = estimate.Plan(self.store, tag)
@@ -209,11 +218,8 @@ class Study:
         return Simulations(self.store, plan.round, stop=len(theta))
 
     def _problem(self, estimator: Component, observed: Any) -> estimate.Problem:
-        view = self.view()
-        simulator: Any = self.simulator.spec
+        view = self.check_pairing(estimator, observed)
         spec: Any = estimator.spec
-        estimate.check_pairing(spec, simulator, view, observed=observed is not None,
-                               log_likelihood=self.log_likelihood is not None)
         table = self.training
         if "simulations" in spec.consumes and not spec.needs_observed and not len(table):
             raise EstimatorError("there are no simulations to learn from",

@@ -43,7 +43,7 @@ def lookup(name: str) -> Any:
 
     registry = plugins.registry()
     if not registry.find("prior", name):
-        known_names = [*FAMILIES, *(spec.name for spec in registry.all("prior"))]
+        known_names = {*FAMILIES, *(spec.name for spec in registry.all("prior"))}
         raise unknown_name("prior family", name, known_names, PriorError)
     spec = plugins.get("prior", name)
     cls = plugins.load(spec)

@@ -205,3 +205,11 @@ def test_plugins_new_makes_packages_whose_tests_pass(tmp_path):
                                  str(folder / "tests")], capture_output=True, text=True, cwd=tmp_path,
                                 env={**os.environ, "PYTHONPATH": str(site)})
         assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout
+
+
+def test_an_estimator_that_cannot_work_is_refused_before_anything_runs(file, tmp_path):
+    file.write_text(file.read_text().replace("observed =", "# observed =")
+                    .replace("abc-rejection", "abc-smc"))
+    done = inferkit("run", file)
+    assert done.returncode == 2 and "needs the observation" in done.stderr
+    assert not list((tmp_path / "run").glob("shards/*"))
