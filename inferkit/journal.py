@@ -30,11 +30,14 @@ class Journal:
         self.counts: dict[str, int] = {}
         self.messages: list[str] = []
         self._fd = -1
+        self._hung: list[tuple[int, int]] = []
         if path is None:
             return
         if path.exists():
             self._read(path.read_text())
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for a, b in self._hung:  # the alarm's file is used again, so it is noted here
+            self._line(f"time {a},{b}\n")
 
     def _read(self, text: str) -> None:
         running: tuple[int, int] | None = None
@@ -46,6 +49,9 @@ class Journal:
                 running = int(first), int(stop)
             elif word == "end":
                 running = None
+            elif word == "time":
+                a, b = rest.split(",")
+                self.timeouts.add((int(a), int(b)))
             elif word == "shard":
                 told = json.loads(rest)
                 self.shards.append(told["name"])
@@ -56,6 +62,8 @@ class Journal:
         self._died(running)
         alarm = self.alarm_file
         if running and alarm and alarm.exists() and alarm.stat().st_size:
+            if running not in self.timeouts:
+                self._hung.append(running)
             self.timeouts.add(running)
 
     def _died(self, segment: tuple[int, int] | None) -> None:

@@ -109,6 +109,7 @@ class _Driver:
         self.todo: list[np.ndarray] = [todo]
         self.left = len(todo)
         self.flying: dict[str, tuple[Chunk, int]] = {}  # chunk and how often it was lost
+        self.arrived: list[Receipt] = []
         self.cost = self.row_bytes = 0.0
         self.last = (spec.batch_size or 16) if spec.vectorised else 1
 
@@ -118,8 +119,9 @@ class _Driver:
             while self.flying or self.left:
                 while self.left and len(self.flying) < max(1, self.executor.slots):
                     self._submit(Chunk(uuid.uuid4().hex[:16], self.round, *self._next()), 0)
-                for receipt in self.executor.wait(0.5):
-                    self._take(receipt)
+                self.arrived += self.executor.wait(0.5)
+                while self.arrived:
+                    self._take(self.arrived.pop(0))
                 self.show(self.progress)
         except BaseException:
             self._stop()
@@ -165,7 +167,7 @@ class _Driver:
             workers = max(1, getattr(self.executor, "workers", 1))
             tail = max(-(-self.left // (2 * workers)), int(SHORTEST / self.cost))
             size = min(size, tail, self.left)
-        if self.progress.done < PILOT_ROWS:  # should all of them fail, not many shall have run
+        if chooses is None and self.progress.done < PILOT_ROWS:  # if all fail, few shall have run
             size = min(size, PILOT_ROWS)
         if self.spec.batch_size:
             size = -(-size // self.spec.batch_size) * self.spec.batch_size
@@ -200,8 +202,10 @@ class _Driver:
                 fix=f"what finished is stored; inferkit resume {self.store.path}")
         rest = np.setdiff1d(chunk.index, self.store.present(self.round))
         if receipt.lost and len(rest):
-            again = Chunk(uuid.uuid4().hex[:16], self.round, rest, self.draw(rest))
-            self._submit(again, losses + 1)
+            # Lost again and again, it goes on in halves: less to lose, and the culprit is cornered.
+            losses = losses + 1 if len(rest) == len(chunk) else 0
+            for part in np.array_split(rest, min(2, len(rest)) if losses > 1 else 1):
+                self._submit(Chunk(uuid.uuid4().hex[:16], self.round, part, self.draw(part)), losses)
         elif len(rest):
             self.todo.append(rest)
             self.left += len(rest)
@@ -218,14 +222,15 @@ class _Driver:
         """Ctrl-C or an error: let what runs finish within the executor's grace, and keep it."""
         self.executor.cancel()
         end = time.monotonic() + getattr(self.executor, "grace", 10.0)
-        while self.flying and time.monotonic() < end:
-            for receipt in self.executor.wait(0.2):
+        while self.arrived or (self.flying and time.monotonic() < end):
+            for receipt in self.arrived or self.executor.wait(0.2):
                 if not receipt.partial:
                     self.flying.pop(receipt.chunk, None)
                 for name, data in receipt.payload:
                     self.store.write_encoded(name, [data])
                 self.progress.done += receipt.rows
                 self.progress.counts.update(receipt.counts)
+            self.arrived = []
         self.show(self.progress)
 
 

@@ -33,8 +33,8 @@ class _Common:
     embedding: Embedding = "auto"
     embedding_dim: int = 32
     batch: int = 0
-    rate: float = 5e-4
-    patience: int = 20
+    rate: float = 1e-3
+    patience: int = 12
     validation: float = 0.1
     epochs: int = 2000
     clip: float = 5.0

@@ -42,8 +42,8 @@ class History:
 
 
 def batch_size(n: int, wanted: int) -> int:
-    """About forty steps an epoch, within what a CPU does well."""
-    return min(n, wanted) if wanted else int(np.clip(n // 40, min(n, 100), 2000))
+    """About fifteen steps an epoch, within what a CPU does well."""
+    return min(n, wanted) if wanted else int(np.clip(n // 15, min(n, 100), 2000))
 
 
 @contextlib.contextmanager

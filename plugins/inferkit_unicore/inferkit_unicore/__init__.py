@@ -1,0 +1,1 @@
+"""Studies on HPC sites through UNICORE."""

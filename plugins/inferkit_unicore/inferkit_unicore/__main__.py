@@ -1,0 +1,7 @@
+"""`python -m inferkit_unicore status | cancel | clean RUN`."""
+
+import sys
+
+from inferkit_unicore.commands import main
+
+sys.exit(main())
