@@ -1,5 +1,5 @@
 """The command line: `inferkit demo | init | check | run | resume | report | compare | replay |
-doctor | plugins`.  Each command is a few lines over the library; heavy imports happen inside.
+status | cancel | clean | doctor | plugins`.  Each command is a few lines over the library; heavy imports happen inside.
 """
 
 from __future__ import annotations
@@ -81,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
 
     replay = command("replay", _replay, "run one stored simulation again and compare")
     replay.add_argument("row", metavar="RUN:INDEX", help="such as runs/lif:137 (or RUN:ROUND/INDEX)")
+
+    for name, help in (("status", "where a run stands: rows, fits, jobs at a site"),
+                       ("cancel", "stop a run's jobs at a site"),
+                       ("clean", "delete a run's files at a site")):
+        at = command(name, _jobs, help)
+        at.add_argument("run_folder", metavar="RUN")
 
     command("doctor", _doctor, "what is installed, what is broken, and why")
 
@@ -192,6 +198,35 @@ def _replay(args: Any) -> int:
     study, _ = config.reopen(run)
     print(result := replay.run(study, int(round or 0), int(index)))
     return 0 if result.same else 1
+
+
+def _jobs(args: Any) -> int:
+    import importlib
+
+    from inferkit import config
+    from inferkit.errors import ExecutorError
+
+    study, told = config.reopen(args.run_folder)
+    spec: Any = study.executor.spec
+    if args.command == "status":
+        for round in study.store.rounds():
+            counts = {k: v for k, v in study.store.counts(round).items() if v}
+            wanted = f" of {told.simulations:,}" if round == 0 else ""
+            print(f"round {round}: {sum(counts.values()):,}{wanted} rows, "
+                  + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
+        for fit in sorted((study.path / "fits").glob("*/posterior.json")):
+            print(f"fit: {fit.parent.name}")
+    if not spec.commands:
+        if args.command != "status":
+            raise ExecutorError(f"executor {spec.name!r} leaves no jobs behind",
+                                allowed="runs whose executor is detached (unicore)")
+        return 0
+    answer = getattr(importlib.import_module(spec.commands), args.command)(args.run_folder)
+    if args.command == "status":
+        print("\n".join(map(str, answer)) or "no jobs at the site")
+    else:
+        print(f"{answer} jobs {'stopped' if args.command == 'cancel' else 'deleted'}")
+    return 0
 
 
 def _doctor(args: Any) -> int:

@@ -75,10 +75,12 @@ class EstimatorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSpec(Spec):
-    """`detached`: its jobs outlive this process and are found again on resume."""
+    """`detached`: its jobs outlive this process and are found again on resume; `commands` then names
+    a module with status(run) -> list, cancel(run) -> int and clean(run) -> int for them.
+    """
 
     detached: bool = False
-    isolates: bool = True
+    commands: str = ""
 
     role = "executor"
 

@@ -213,3 +213,11 @@ def test_an_estimator_that_cannot_work_is_refused_before_anything_runs(file, tmp
     done = inferkit("run", file)
     assert done.returncode == 2 and "needs the observation" in done.stderr
     assert not list((tmp_path / "run").glob("shards/*"))
+
+
+def test_status_of_a_local_run(file, tmp_path):
+    assert inferkit("run", file, "--only", "fit").returncode == 0
+    done = inferkit("status", tmp_path / "run")
+    assert "round 0: 1,500 of 1,500 rows" in done.stdout and "fit: abc-rejection-" in done.stdout
+    cancelled = inferkit("cancel", tmp_path / "run")
+    assert cancelled.returncode == 2 and "leaves no jobs behind" in cancelled.stderr

@@ -9,4 +9,5 @@ def inferkit_executors():
         name="unicore", summary="jobs at an HPC site over UNICORE's REST interface",
         target="inferkit_unicore.executor:UnicoreExecutor",
         config="inferkit_unicore.config:UnicoreConfig", detached=True,
+        commands="inferkit_unicore.commands",
     )
