@@ -26,6 +26,9 @@ from inferkit.worker import receive, send
 UNEXPLAINED = 10
 """Deaths of a worker outside any simulation after which its chunk is given up."""
 
+STILLBORN = 5
+"""Workers that die before they are ready, one after the other, after which it is given up."""
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
            "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -103,7 +106,7 @@ class WorkerProcess:
                 stillborn += not started
                 explained = Journal(journal)
                 explained.close()
-                if stillborn >= 3 or deaths - sum(explained.deaths.values()) >= UNEXPLAINED:
+                if stillborn >= STILLBORN or deaths - sum(explained.deaths.values()) >= UNEXPLAINED:
                     return Receipt(chunk.id, error=self._gave_up())
         return Receipt(chunk.id, stopped=True)
 

@@ -1,5 +1,6 @@
 """Simulating: the same bytes whatever the executor, chunks or interruptions; failures are data."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -154,6 +155,18 @@ def test_memory_limit_is_a_status(tmp_path):
     s.simulate(40)
     assert (s.simulations.status[s.simulations.theta["a"] > 0.9] == 4).all()
     assert s.simulations.status.max() == 4
+
+
+def test_workers_have_one_thread_and_are_not_forks(tmp_path):
+    def tells(theta, rng):
+        return {"threads": float(os.environ["OMP_NUM_THREADS"]), "parent": float(os.getppid()),
+                "forked": float("pytest" in sys.modules)}
+
+    s = study(tmp_path, tells, workers=1)
+    s.simulate(3)
+    x = s.simulations.x()
+    assert (x["threads"] == 1).all() and (x["parent"] == os.getpid()).all()
+    assert (x["forked"] == 0).all()
 
 
 def test_leaky_workers_are_replaced(tmp_path):
@@ -364,7 +377,8 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path):
         found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         workers = [int(p) for p in found.stdout.split()]
         if workers and process.poll() is None:
-            os.kill(int(rng.choice(workers)), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was just being replaced
+                os.kill(int(rng.choice(workers)), signal.SIGKILL)
     assert process.wait(timeout=120) == 0
     whole = study(tmp_path, models.mixed, workers=2, name="whole", timeout=0.4)
     whole.simulate(800)
@@ -375,9 +389,12 @@ def test_a_worker_killed_from_outside_costs_nothing(tmp_path):
 def test_orphans_leave(tmp_path):
     process = start(tmp_path / "run", 100_000)
     process.stdout.readline()
-    time.sleep(1.5)
-    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
-    workers = [int(p) for p in found.stdout.split()]
+    end = time.monotonic() + 30
+    workers = []
+    while len(workers) < 2 and time.monotonic() < end:
+        time.sleep(0.2)
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+        workers = [int(p) for p in found.stdout.split()]
     assert len(workers) == 2
     process.kill()
     process.wait()
