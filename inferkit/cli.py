@@ -1,5 +1,6 @@
 """The command line: `inferkit demo | init | check | run | resume | report | compare | replay |
-status | cancel | clean | doctor | plugins`.  Each command is a few lines over the library; heavy imports happen inside.
+status | cancel | clean | doctor | plugins`.  Each command is a few lines over the library; heavy
+imports happen inside.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def parser() -> argparse.ArgumentParser:
 def _demo(args: Any) -> int:
     from inferkit import demo
 
-    return demo.run(Path(args.path), args.simulations)
+    finish(demo.run(Path(args.path), args.simulations))
+    return 0
 
 
 def _init(args: Any) -> int:

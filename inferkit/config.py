@@ -31,8 +31,8 @@ import numpy as np
 from inferkit import plugins, schema
 from inferkit.component import Component, import_function, own_simulator
 from inferkit.errors import ConfigError, DataError, InferkitError
+from inferkit.files import write_atomic
 from inferkit.prior import Prior
-from inferkit.store import write_atomic
 from inferkit.study import Study
 
 COPY = "study.toml"

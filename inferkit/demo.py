@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from inferkit import config
-from inferkit.cli import finish
+from inferkit.study import Study
 
 STUDY = """\
 # A leaky integrate-and-fire neuron gets a square pulse of current; we see 200 ms of its noisy
@@ -46,7 +46,8 @@ name = "local"
 """
 
 
-def run(path: Path, simulations: int) -> int:
+def run(path: Path, simulations: int) -> Study:
+    """The demo's study, simulated and fitted."""
     path.mkdir(parents=True, exist_ok=True)
     file = path / "demo.toml"
     file.write_text(STUDY.format(path=path.as_posix(), simulations=simulations))
@@ -55,5 +56,4 @@ def run(path: Path, simulations: int) -> int:
     config.keep_copy(study, file, simulations)
     study.simulate(simulations)
     study.fit()
-    finish(study)
-    return 0
+    return study

@@ -19,8 +19,8 @@ import numpy as np
 from inferkit import features, plugins, seeds
 from inferkit.component import Component
 from inferkit.errors import InferkitError, StoreError
+from inferkit.files import write_atomic
 from inferkit.posterior import Posterior, Samples
-from inferkit.store import write_atomic
 
 if TYPE_CHECKING:
     from inferkit.study import Study

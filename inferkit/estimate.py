@@ -23,10 +23,11 @@ from inferkit import plugins, seeds
 from inferkit.component import Component
 from inferkit.errors import EstimatorError
 from inferkit.features import View, flatten
+from inferkit.files import write_atomic
 from inferkit.protocols import Output, Parameter, Prior
 from inferkit.simulations import Simulations
 from inferkit.specs import EstimatorSpec, SimulatorSpec
-from inferkit.store import Store, write_atomic
+from inferkit.store import Store
 
 
 class Proposal(Protocol):
@@ -168,10 +169,11 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
     if estimator.needs_observed and not observed:
         lacks.append("the observation, since it learns the posterior of that one alone")
     if lacks:
+        unseen = estimator.needs_observed and not observed
         raise EstimatorError(
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
             allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood)),
-            fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if estimator.needs_observed and not observed else None)
+            fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
     ragged = [o.name for o in view.outputs.values() if o.shape is None]
     if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
         raise EstimatorError(

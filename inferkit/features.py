@@ -22,9 +22,9 @@ import numpy as np
 from inferkit import component
 from inferkit.component import Component
 from inferkit.errors import ConfigError, DataError, unknown_name
+from inferkit.files import write_atomic
 from inferkit.protocols import Output, Ragged
 from inferkit.simulations import Simulations
-from inferkit.store import write_atomic
 
 FEATURES = "features"
 RAW = "raw"

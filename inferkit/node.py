@@ -33,9 +33,9 @@ from inferkit import component, simulate
 from inferkit.builtin.local import LocalConfig, LocalExecutor
 from inferkit.chunk import Chunk, Job
 from inferkit.errors import InferkitError
+from inferkit.files import write_atomic
 from inferkit.shard import Shard, encode
 from inferkit.simulations import Simulations
-from inferkit.store import write_atomic
 
 FORMAT = "inferkit-batch-1"
 JSON, DATA = "inferkit.json", "inferkit.npz"
@@ -246,7 +246,7 @@ def run(file: Path) -> int:
             spec: Any = component.from_reference(job.simulator).spec
             executor.open(job)
             try:
-                simulate._Driver(
+                simulate.Driver(
                     outbox, spec, executor,
                     lambda rows: {k: v[np.searchsorted(index, rows)] for k, v in theta.items()},
                     batch["round"], mine, progress, show,

@@ -18,8 +18,8 @@ from inferkit import plugins, seeds
 from inferkit.component import Component
 from inferkit.errors import EstimatorError, StoreError, unknown_name
 from inferkit.features import View, choose, observe, without_axis
+from inferkit.files import write_atomic
 from inferkit.protocols import Output, Prior
-from inferkit.store import write_atomic
 
 FORMAT = 1
 

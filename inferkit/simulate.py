@@ -94,7 +94,7 @@ def run(store: Store, spec: SimulatorSpec, executor: Executor,
     todo = np.setdiff1d(np.arange(n), present, assume_unique=True)
     progress = Progress(round, n, n - len(todo))
     if len(todo):
-        driver = _Driver(store, spec, executor, draw, round, todo, progress, show)
+        driver = Driver(store, spec, executor, draw, round, todo, progress, show)
         driver.run()
         store.compact()
     progress.finished = True
@@ -102,7 +102,14 @@ def run(store: Store, spec: SimulatorSpec, executor: Executor,
     return progress
 
 
-class _Driver:
+class Driver:
+    """Keeps the executor supplied with chunks until every row in `todo` is stored.
+
+    An executor may say more of itself: `target_seconds` and `workers` shape the chunks,
+    `chunk_rows(left, cost)` sizes them itself, `adopted(round, wanted)` gives chunks that an
+    earlier process left with it, `retries` and `grace` bound losses and the end.
+    """
+
     def __init__(self, store, spec, executor, draw, round, todo, progress, show):
         self.store, self.executor, self.draw, self.round = store, executor, draw, round
         self.spec, self.progress, self.show = spec, progress, show
@@ -165,7 +172,8 @@ class _Driver:
             if self.row_bytes:
                 size = min(size, int(MAX_BYTES / self.row_bytes))
             workers = max(1, getattr(self.executor, "workers", 1))
-            tail = max(-(-self.left // (2 * workers)), int(SHORTEST / self.cost))
+            shortest = getattr(self.executor, "shortest_seconds", SHORTEST)
+            tail = max(-(-self.left // (2 * workers)), int(shortest / self.cost))
             size = min(size, tail, self.left)
         if chooses is None and self.progress.done < PILOT_ROWS:  # if all fail, few shall have run
             size = min(size, PILOT_ROWS)

@@ -15,7 +15,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import socket
 import tempfile
 import time
@@ -26,14 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.errors import BusyError, DiskFullError, StoreError
+from inferkit.errors import DiskFullError, StoreError
+from inferkit.files import NO_SPACE, lock, write_atomic
 from inferkit.shard import STATUS, Rows, Shard, encode
 
 FORMAT = 1
 SMALL, LARGE = 4 << 20, 32 << 20
 """Shards under SMALL bytes are merged, once there are many, into ones of about LARGE."""
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def key_of(identity: dict) -> str:
@@ -68,7 +66,7 @@ class Store:
             if cause.errno == errno.EROFS:
                 raise StoreError(f"{store.path} is on a read-only file system",
                                  fix="choose another path") from cause
-            if cause.errno in _NO_SPACE:
+            if cause.errno in NO_SPACE:
                 raise DiskFullError(f"no space left for {store.path}",
                                     fix="free some space, then run again") from cause
             if isinstance(cause, (FileExistsError, NotADirectoryError)):
@@ -104,7 +102,7 @@ class Store:
         try:
             write_atomic(self.folder / name, pieces)
         except OSError as cause:
-            if cause.errno not in _NO_SPACE:
+            if cause.errno not in NO_SPACE:
                 raise
             self._spill(name, pieces)
         return name
@@ -236,7 +234,7 @@ class Store:
     def writing(self) -> Iterator[None]:
         """Hold the run: a second process that wants to simulate into it is told who does."""
         with (self.path / "lock").open("a+") as f:
-            _lock(f, self.path)
+            lock(f, self.path)
             f.truncate(0)
             f.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(),
                                 "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
@@ -245,29 +243,6 @@ class Store:
                 yield
             finally:
                 f.truncate(0)
-
-
-def _lock(f: Any, path: Path) -> None:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        if cause.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return  # a file system without locks: the store itself needs none
-        f.seek(0)
-        text = f.read() or "{}"
-        holder = json.loads(text) if text.startswith("{") else {}
-        raise BusyError(
-            f"{path} is being written by process {holder.get('pid', '?')} on "
-            f"{holder.get('host', '?')} since {holder.get('since', '?')}",
-            fix="wait for it, stop it, or give this study another path; reading is always possible",
-        ) from None
 
 
 def _read_identity(path: Path) -> dict:
@@ -299,28 +274,3 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
                 yield from differences(old[key], new[key], at)
     elif old != new:
         yield f"{where}: was {old!r}, now {new!r}"
-
-
-def write_atomic(path: Path, pieces: list) -> None:
-    """Write, sync, rename: at any instant the file is there in full or not at all."""
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as f:
-            for piece in pieces:
-                f.write(piece)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name != "nt":  # the rename itself must reach the disk
-        fd = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-
-def free_bytes(path: Path) -> int:
-    return shutil.disk_usage(path).free

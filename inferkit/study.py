@@ -44,8 +44,9 @@ class Study:
     """
 
     def __init__(self, simulator: Any, prior: Prior, *, features: Any = None,
-                 estimator: Any = "abc-rejection", executor: Any = "local", path: str | Path = "runs/study",
-                 seed: int = 0, observed: Any = None, truth: Mapping[str, Any] | None = None,
+                 estimator: Any = "abc-rejection", executor: Any = "local",
+                 path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
+                 truth: Mapping[str, Any] | None = None,
                  timeout: float | None = None, log_likelihood: Callable | None = None,
                  quiet: bool = False, folder: Path = Path()):
         self.simulator = (simulator if isinstance(simulator, Component)

@@ -20,10 +20,11 @@ from inferkit import provenance, seeds, simulate
 from inferkit.builtin.local import core_count
 from inferkit.chunk import Job
 from inferkit.diagnose import Status, Verdict
+from inferkit.files import free_bytes
 from inferkit.progress import duration, size
 from inferkit.protocols import Ragged
 from inferkit.simulations import Simulations
-from inferkit.store import Store, free_bytes
+from inferkit.store import Store
 from inferkit.study import Study
 
 ROWS = 20

@@ -14,6 +14,7 @@ from typing import Any
 
 from inferkit import plugins
 from inferkit.diagnose import Checks, Context
+from inferkit.files import write_atomic
 from inferkit.report import (
     calibration,
     computation,
@@ -24,7 +25,6 @@ from inferkit.report import (
     provenance,
 )
 from inferkit.report.section import Section, figure, note, table, text
-from inferkit.store import write_atomic
 
 __all__ = ["Section", "figure", "note", "table", "text", "write"]
 

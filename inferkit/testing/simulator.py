@@ -9,8 +9,9 @@ import pytest
 
 from inferkit import component as components
 from inferkit import seeds
-from inferkit.chunk import Chunk, Job, checked_output, run_chunk
+from inferkit.chunk import Chunk, Job, run_chunk
 from inferkit.component import Component
+from inferkit.outputs import checked_output
 from inferkit.protocols import Ragged
 from inferkit.trial import same
 

@@ -1,29 +1,16 @@
 """Simulators that behave badly on purpose."""
 
 import os
-import time
 
 import numpy as np
+
+from inferkit.testing.executor import mixed
+
+__all__ = ["mixed"]
 
 
 def noisy(theta, rng):
     return {"x": np.array([theta["a"], theta["a"] + rng.standard_normal()])}
-
-
-def mixed(theta, rng):
-    """Mixed cost; a few raise, give NaN, hang or kill their process."""
-    a = theta["a"]
-    if 0.50 < a < 0.51:
-        raise ValueError("a is in the gap")
-    if 0.60 < a < 0.61:
-        return {"x": np.array([np.nan, 1.0])}
-    if 0.700 < a < 0.703:
-        os._exit(9)
-    if 0.800 < a < 0.802:
-        while True:
-            pass
-    time.sleep(0.01 * a**4)
-    return {"x": np.array([a, rng.standard_normal()])}
 
 
 def vectorised(theta, seeds):

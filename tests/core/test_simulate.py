@@ -128,7 +128,7 @@ def test_each_failure_has_its_status_and_spares_its_neighbours(tmp_path):
     assert np.array_equal(np.array(STATUS, object)[table.status], expected)
     assert set(expected) == {"ok", "exception", "nonfinite", "crash", "timeout"}
     told = dict(zip(expected, table.messages))
-    assert "a is in the gap" in told["exception"] and "models.py" in told["exception"]
+    assert "a is in the gap" in told["exception"] and "executor.py" in told["exception"]
     assert "died 3 times" in told["crash"] and "longer than 0.4 s" in told["timeout"]
     assert "NaN or Inf in x" in told["nonfinite"]
 

@@ -1,0 +1,64 @@
+"""Files that are there in full or not at all, and a run that one process writes at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from inferkit.errors import BusyError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_atomic(path: Path, pieces: list) -> None:
+    """Write, sync, rename: at any instant the file is there in full or not at all."""
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as f:
+            for piece in pieces:
+                f.write(piece)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name != "nt":  # the rename itself must reach the disk
+        fd = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
+
+
+def lock(f: Any, path: Path) -> None:
+    """Take the run's lock, or say who holds it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        if cause.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return  # a file system without locks: the store itself needs none
+        f.seek(0)
+        text = f.read() or "{}"
+        holder = json.loads(text) if text.startswith("{") else {}
+        raise BusyError(
+            f"{path} is being written by process {holder.get('pid', '?')} on "
+            f"{holder.get('host', '?')} since {holder.get('since', '?')}",
+            fix="wait for it, stop it, or give this study another path; reading is always possible",
+        ) from None
