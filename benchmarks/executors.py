@@ -13,6 +13,7 @@ results in memory, and get their parameters for nothing.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import statistics
@@ -28,6 +29,7 @@ import inferkit as ik
 
 WORKERS = 2
 BATCH = 1000
+SEEDS = itertools.count(1)
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -101,8 +103,9 @@ def halves(function, n, batch):
 def ours(executor):
     def run(function, n, batch):
         folder = Path(tempfile.mkdtemp())
+        # A seed of its own: the same study again would find its finished jobs at the site.
         study = ik.Study(ik.simulator(function, vectorised=batch), quiet=True, path=folder / "run",
-                         prior=ik.Prior({"a": ik.Uniform(0.0, 1.0)}), executor=executor)
+                         seed=next(SEEDS), prior=ik.Prior({"a": ik.Uniform(0.0, 1.0)}), executor=executor)
         started = time.perf_counter()
         study.simulate(n)
         took = time.perf_counter() - started

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,6 +143,9 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     return found
 
 
+_own = threading.local()
+
+
 class FunctionSimulator:
     """A function as a simulator.
 
@@ -158,10 +162,13 @@ class FunctionSimulator:
     def simulate(self, theta: Mapping[str, np.ndarray], seeds_: np.ndarray) -> dict[str, Any]:
         if self.vectorised:
             return _named(self.function(theta, seeds_))
+        reused = _generator()
         rows = [
-            _named(self.function({k: _row(v, i) for k, v in theta.items()}, seeds.rng(seed)))
+            _named(self.function({k: _row(v, i) for k, v in theta.items()}, reused.at(seed)))
             for i, seed in enumerate(seeds_)
         ]
+        if len(rows) == 1:
+            return {name: _as_float(value)[None] for name, value in rows[0].items()}
         for row in rows[1:]:
             if row.keys() != rows[0].keys():
                 raise SimulatorError(
@@ -169,6 +176,13 @@ class FunctionSimulator:
                     fix="return the same outputs for every parameter set",
                 )
         return {name: np.stack([_as_float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def _generator() -> seeds.Reused:
+    """This thread's own, apart from those that a simulator may use inside."""
+    if not hasattr(_own, "generator"):
+        _own.generator = seeds.Reused()
+    return _own.generator
 
 
 def _row(values: np.ndarray, i: int) -> Any:

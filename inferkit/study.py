@@ -253,6 +253,8 @@ class Study:
             return
         self._runner = self.executor.build()
         self._runner.open(self.job())
+        if note := getattr(self._runner, "note", ""):  # a dashboard's address, say
+            self.reporter.say(note)
         try:
             yield
         finally:

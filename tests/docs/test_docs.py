@@ -66,3 +66,16 @@ def test_imports_run_one_way():
         used = {n.strip() for pair in top for part in pair if part for n in part.split(",")}
         later = set(order[place + 1 :]) - ({"store"} if name == "chunk" else set())
         assert not used & later, f"{name}.py imports {used & later}"
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
+    from inferkit import config
+
+    monkeypatch.chdir(tmp_path)
+    for file in (ROOT / "examples").glob("*.toml"):
+        study, told = config.read(file)
+        study.reporter.quiet = True
+        study.simulate(1000)
+        samples = study.fit().sample(500, study.observed)
+        for name, value in study.truth.items():
+            assert abs(samples[name].mean() - value) < 4 * samples[name].std()

@@ -83,9 +83,10 @@ class Inputs(nn.Module):
                 new = np.isnan(x) & (missing == 0)
                 if new.any():
                     at = np.argwhere(new)[0][1:]
-                    raise DataError(f"{name}{[int(v) for v in at]} is NaN, which no training "
-                                    "simulation had there", fix="a feature that is defined for your data, or a "
-                                    "prior under which it can be undefined")
+                    raise DataError(
+                        f"{name}{[int(v) for v in at]} is NaN, which no training simulation had there",
+                        fix="a feature that is defined for your data, or a prior under which it can "
+                            "be undefined")
             z = np.clip((x - centre) / scale, -CLIP, CLIP)
             out.append(torch.as_tensor(z, dtype=torch.float32))
         return out
