@@ -105,7 +105,8 @@ def ours(executor):
         folder = Path(tempfile.mkdtemp())
         # A seed of its own: the same study again would find its finished jobs at the site.
         study = ik.Study(ik.simulator(function, vectorised=batch), quiet=True, path=folder / "run",
-                         seed=next(SEEDS), prior=ik.Prior({"a": ik.Uniform(0.0, 1.0)}), executor=executor)
+                         seed=next(SEEDS), executor=executor,
+                         prior=ik.Prior({"a": ik.Uniform(0.0, 1.0)}))
         started = time.perf_counter()
         study.simulate(n)
         took = time.perf_counter() - started
