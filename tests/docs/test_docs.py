@@ -68,6 +68,12 @@ def test_imports_run_one_way():
         assert not used & later, f"{name}.py imports {used & later}"
 
 
+def test_the_plain_install_names_every_plugin():
+    readme = (ROOT / "README.md").read_text()
+    for project in (ROOT / "plugins").glob("*/pyproject.toml"):
+        assert f"./plugins/{project.parent.name}[test]" in readme
+
+
 def test_the_examples_run(tmp_path, monkeypatch):
     from inferkit import config
 
