@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +105,22 @@ def _reach(config: DaskConfig, timeout: float) -> Client:
         ) from cause
 
 
+def jobqueue() -> Any:
+    """The module dask_jobqueue.  Its import makes Ctrl-C exit the process; we take that back."""
+    if threading.current_thread() is not threading.main_thread():
+        return importlib.import_module("dask_jobqueue")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module("dask_jobqueue")
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
 def _queue(config: DaskConfig) -> Any:
     """A dask-jobqueue cluster.  Its own configuration files count; `options` go before them."""
     try:
-        module = importlib.import_module("dask_jobqueue")
+        module = jobqueue()
     except ImportError as cause:
         raise ExecutorError(f"executor 'dask': cluster {config.cluster!r} needs dask-jobqueue",
                             fix='pip install "inferkit-dask[jobqueue]"') from cause

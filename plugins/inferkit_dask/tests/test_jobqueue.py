@@ -1,7 +1,9 @@
 """A batch queue: `sbatch` and `scancel` are scripts here, but the jobs and workers are real."""
 
 import contextlib
+import importlib.util
 import os
+import subprocess
 import sys
 import textwrap
 import time
@@ -38,7 +40,8 @@ except ProcessLookupError:
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    pytest.importorskip("dask_jobqueue")
+    if importlib.util.find_spec("dask_jobqueue") is None:  # importing it here would change Ctrl-C
+        pytest.skip("dask-jobqueue is not installed")
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
@@ -101,3 +104,13 @@ def test_wrong_options_name_the_remedy(slurm):
                                                               options=options))
         with pytest.raises(ConfigError, match="options for 'slurm'"):
             s.simulate(3)
+
+
+def test_ctrl_c_stays_what_it_was():
+    """Importing dask_jobqueue turns SIGINT into sys.exit for the whole process."""
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        pytest.skip("dask-jobqueue is not installed")
+    code = ("import signal, sys; before = signal.getsignal(signal.SIGINT)\n"
+            "from inferkit_dask.clusters import jobqueue\njobqueue()\n"
+            "assert signal.getsignal(signal.SIGINT) is before")
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
