@@ -25,6 +25,7 @@ class TestDask(ExecutorSuite):
         return inferkit.executor("dask", workers=2)
 
 
+@pytest.mark.slow
 class TestOutside(ExecutorSuite):
     """An existing cluster whose workers are killed, and whose scheduler is too, every 15 s."""
 
