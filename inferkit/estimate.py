@@ -99,15 +99,18 @@ class Problem:
         for a in range(0, len(self.simulations), size):
             yield self.training(self.simulations.select(slice(a, a + size)))
 
-    def simulate(self, proposal: Proposal | np.ndarray, n: int | None = None) -> Training:
+    def simulate(self, proposal: Proposal | np.ndarray, n: int | None = None, *,
+                 step: int | None = None) -> Training:
         """Run the model on new parameters: a matrix (n, d), or n draws of a proposal.
 
         Rows land in the store as a round of this fit.  Begun again, the fit finds what it has
-        proposed before (even where the proposal would now differ in a last digit).
+        proposed before (even where the proposal would now differ in a last digit).  Calls are told
+        apart by their order, or by `step` where a resumed fit does not repeat them all.
         """
         if self._run is None or self.simulations is None:
             raise EstimatorError("this problem cannot simulate")
-        step, self._step = self._step, self._step + 1
+        if step is None:
+            step, self._step = self._step, self._step + 1
         plan = Plan(self.simulations.store, f"{self.tag}-{step}")
         matrix = plan.theta
         if matrix is None:

@@ -27,10 +27,11 @@ BUILTIN = "inferkit"
 # Names that inferkit's own plugins give, so that a missing one is met by its install command.
 OFFICIAL: dict[str, dict[str, tuple[str, ...]]] = {
     "inferkit-sbi": {
-        "estimator": ("npe", "nle", "nre", "snpe", "snle", "snre", "tsnpe"),
+        "estimator": ("npe", "nle", "nre", "fmpe", "npse",
+                      "snpe", "snle", "snre", "tsnpe"),
     },
-    "inferkit-numpyro": {"estimator": ("nuts", "hmc", "svi", "laplace")},
-    "inferkit-vbjax": {"simulator": ("vbjax",), "estimator": ("gradient",)},
+    "inferkit-numpyro": {"estimator": ("nuts", "hmc", "svi", "laplace", "gradient")},
+    "inferkit-vbjax": {"simulator": ("vbjax", "vbjax-field")},
     "inferkit-tvb": {"simulator": ("tvb",)},
     "inferkit-brian2": {"simulator": ("brian2",)},
     "inferkit-bayesflow": {"estimator": ("bayesflow",)},

@@ -7,8 +7,9 @@ from typing import Literal
 
 from inferkit.errors import ConfigError
 
+# All of sbi's but "zuko_ncsf", a density over angles: over numbers its integral is not 1.
 Flow = Literal["maf", "nsf", "maf_rqs", "mdn", "made", "zuko_nice", "zuko_maf", "zuko_nsf",
-               "zuko_ncsf", "zuko_sospf", "zuko_naf", "zuko_unaf", "zuko_gf", "zuko_bpf"]
+               "zuko_sospf", "zuko_naf", "zuko_unaf", "zuko_gf", "zuko_bpf"]
 Embedding = Literal["auto", "mlp", "cnn", "gru", "lstm", "transformer", "set", "fc", "none"]
 
 
@@ -18,10 +19,13 @@ class _Common:
 
     hidden, transforms, bins, components: size of the network.  embedding: for raw outputs; "auto"
     goes by their shape.  embedding_dim: numbers an embedded output becomes.
-    batch: rows a step; 0 lets the number of simulations decide.  rate: Adam's learning rate at a
-    batch of 200 (it grows with the square root of the batch).  patience: epochs without a better
-    validation loss after which training stops; the rate halves thrice on the way.
+    batch: rows a step; 0 lets the number of simulations decide.  rate: half of Adam's learning rate
+    at a batch of 200 (it grows with the square root of the batch, up to 1,000).  patience: epochs
+    without a better validation loss after which training stops, and 200 steps at least.
     validation: share of simulations set aside.  epochs: at most so many.
+    memory: gigabytes that training rows may take; more are kept in a scratch file.
+    online: so many fresh simulations for every epoch, each used once; for cheap simulators.
+    warm_start: begin with the weights of an earlier fit of fewer simulations, if there is one.
     ensemble: so many networks, averaged.  rounds: more than one works towards one observation;
     round_simulations: new ones in each.  device: "auto" takes a GPU where there is one.
     """
@@ -34,10 +38,13 @@ class _Common:
     embedding_dim: int = 32
     batch: int = 0
     rate: float = 1e-3
-    patience: int = 12
+    patience: int = 8
     validation: float = 0.1
     epochs: int = 2000
     clip: float = 5.0
+    memory: float = 2.0
+    online: int = 0
+    warm_start: bool = False
     ensemble: int = 1
     rounds: int = 1
     round_simulations: int = 1000
@@ -50,9 +57,15 @@ class _Common:
                      "rounds", "round_simulations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", allowed="1 or more")
-        if self.batch < 0 or self.rate <= 0:
-            raise ConfigError(f"batch is {self.batch}, rate is {self.rate}",
-                              allowed="batch 0 or more, rate above 0")
+        for name in ("batch", "online"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", allowed="0 or more")
+        for name in ("rate", "memory", "clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", allowed="above 0")
+        if self.online and self.rounds > 1:
+            raise ConfigError(f"online = {self.online} and rounds = {self.rounds}",
+                              allowed="one of them: rounds draw for one observation, online for all")
 
     def abilities(self) -> dict:
         """How these settings change the estimator's record: rounds work towards one observation."""
@@ -61,33 +74,75 @@ class _Common:
 
 @dataclass(frozen=True)
 class NPEConfig(_Common):
-    """density: sbi's density estimators.  variant: how later rounds are corrected for their proposal:
-    "truncated" draws from the prior where the posterior may be (no correction needed), "C" draws from
-    the posterior and corrects with atoms; atoms: how many.
+    """density: sbi's density estimators; "auto" trains a "maf" and a "zuko_nsf" (one is better for
+    plain posteriors, the other for intricate ones) and mixes them by their validation losses.
+    variant: how later rounds are corrected for their proposal:
+    "truncated" draws from the prior where the posterior may be, which needs no correction; the others
+    draw from the posterior so far: "A" corrects a mixture of Gaussians in closed form (density "mdn"),
+    "B" weighs the loss, "C" contrasts atoms; atoms: how many.
     """
 
-    density: Flow = "nsf"
-    variant: Literal["truncated", "C"] = "truncated"
+    density: Flow | Literal["auto"] = "auto"
+    variant: Literal["truncated", "A", "B", "C"] = "truncated"
     atoms: int = 10
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.variant == "A" and self.density != "mdn":
+            raise ConfigError(f'variant "A" with density {self.density!r}', allowed='"mdn"',
+                              fix='density = "mdn"')
+
+    def densities(self, dim: int) -> tuple[str, ...]:
+        """The density of each network, for posteriors over `dim` numbers."""
+        if self.density != "auto":
+            return (self.density,) * self.ensemble
+        return (("maf", "zuko_nsf") if dim > 1 else ("zuko_nsf",)) * self.ensemble
+
 
 @dataclass(frozen=True)
-class NLEConfig(_Common):
-    """density: sbi's density estimators.  chains, warmup: of the sampler."""
+class FMPEConfig(_Common):
+    """layers: of the network that learns the flow's velocity.  steps: of the solver that samples."""
 
-    density: Flow = "maf"
-    chains: int = 100
-    warmup: int = 60
+    hidden: int = 100
+    layers: int = 5
+    steps: int = 40
 
 
 @dataclass(frozen=True)
-class NREConfig(_Common):
-    """variant: the loss: "A" one pair, "B" many contrasts, "balanced" as A with a balance penalty.
-    contrasts: of B.  balance: weight of the penalty.  chains, warmup: of the sampler.
+class NPSEConfig(FMPEConfig):
+    """sde: how noise is added: variance preserving, sub-variance preserving or exploding."""
+
+    sde: Literal["vp", "subvp", "ve"] = "vp"
+    steps: int = 80
+
+
+@dataclass(frozen=True)
+class _Sampled(_Common):
+    """sampler: how draws are made of a learned likelihood or ratio: "slice" (elliptical slice, many
+    chains, starting from the best of the prior), "rejection" from the prior, "vi" (a flow is fitted to
+    the observation, its draws then resampled by importance).  chains, warmup: of "slice".
     """
 
-    variant: Literal["A", "B", "balanced"] = "B"
-    contrasts: int = 10
-    balance: float = 100.0
+    sampler: Literal["slice", "rejection", "vi"] = "slice"
     chains: int = 100
     warmup: int = 60
+
+
+@dataclass(frozen=True)
+class NLEConfig(_Sampled):
+    """density: sbi's density estimators."""
+
+    density: Flow = "maf"
+
+
+@dataclass(frozen=True)
+class NREConfig(_Sampled):
+    """variant: the loss: "A" one pair, "B" many contrasts, "C" many contrasts and none (its ratio is
+    normalised), "balanced" as A with a balance penalty.  contrasts: of B and C.  gamma: odds of a
+    contrast in C.  balance: weight of the penalty.
+    """
+
+    variant: Literal["A", "B", "C", "balanced"] = "B"
+    contrasts: int = 10
+    gamma: float = 1.0
+    balance: float = 100.0

@@ -30,7 +30,7 @@ class Inputs(nn.Module):
                  hidden: int):
         super().__init__()
         self.shapes = {k: tuple(v) for k, v in shapes.items()}
-        self.kinds = dict(kinds)
+        self.kinds, self._sizes = dict(kinds), (dim, hidden)
         self.nets = nn.ModuleDict()
         self.size = 0
         for i, (name, shape) in enumerate(self.shapes.items()):
@@ -47,6 +47,14 @@ class Inputs(nn.Module):
     def rebuilt(cls, meta: Mapping[str, Any], config: Any) -> Inputs:
         """As it was when `meta` was made; scales come with the weights."""
         return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.hidden)
+
+    def like(self) -> Inputs:
+        """New networks with the same scales."""
+        dim, hidden = self._sizes
+        made = Inputs(self.shapes, self.kinds, dim, hidden)
+        for name, value in self.named_buffers(recurse=False):
+            made.get_buffer(name).copy_(value)
+        return made
 
     def meta(self) -> dict:
         return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds}

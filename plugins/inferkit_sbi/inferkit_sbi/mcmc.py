@@ -18,8 +18,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from inferkit.errors import EstimatorError
+
 INFLATE = 1.5
 CANDIDATES = 2000
+PROPOSED, TRIED_AT_MOST = 50_000, 5_000_000
 
 # log L of rows z (k, d), where row i is for observation which[i]
 LogLikelihood = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -48,6 +51,47 @@ def sample(log_l: LogLikelihood, observations: int, dim: int, n: int, chains: in
     # All chains evenly, whatever n is.
     flat = draws.transpose(0, 2, 1, 3).reshape(observations, steps * chains, dim)
     return flat[:, rng.permutation(steps * chains)[:n]], told
+
+
+def reject(log_l: LogLikelihood, observations: int, dim: int, n: int, rng: np.random.Generator
+           ) -> tuple[np.ndarray, dict]:
+    """Independent draws: z of N(0, I) is kept with probability L(z) / max L.
+
+    The maximum is the best of many draws and of climbs from the best of them.  Exact where that is
+    right; affordable where the posterior is not much narrower than the prior.
+    """
+    out, shares = np.empty((observations, n, dim)), []
+    for i in range(observations):
+        ceiling = _highest(log_l, i, dim, rng)
+        kept: list[np.ndarray] = []
+        tried = 0
+        while (got := sum(map(len, kept))) < n:
+            z = rng.standard_normal((PROPOSED, dim))
+            value = log_l(z, np.full(PROPOSED, i))
+            ceiling = max(ceiling, float(value.max()))
+            kept.append(z[np.log(rng.random(PROPOSED)) < value - ceiling])
+            tried += PROPOSED
+            if tried >= TRIED_AT_MOST and got < n * tried / TRIED_AT_MOST / 20:
+                raise EstimatorError(
+                    f"rejection kept {got} of {tried:,} draws of the prior",
+                    allowed="one in 10,000 or so", fix='sampler = "slice"')
+        out[i] = np.concatenate(kept)[:n]
+        shares.append(sum(map(len, kept)) / tried)
+    return out, {"acceptance": float(min(shares))}
+
+
+def _highest(log_l: LogLikelihood, i: int, dim: int, rng: np.random.Generator) -> float:
+    """log max L: random search about the best of the prior, ever closer."""
+    z = rng.standard_normal((4 * CANDIDATES, dim))
+    value = log_l(z, np.full(len(z), i))
+    width = 0.5
+    for _ in range(12):
+        best = np.argsort(value)[-50:]
+        near = np.repeat(z[best], 20, axis=0)
+        z = np.concatenate([z[best], near + width * rng.standard_normal(near.shape)])
+        value = log_l(z, np.full(len(z), i))
+        width *= 0.6
+    return float(value.max())
 
 
 def _start(log_l: LogLikelihood, observations: int, dim: int, chains: int,

@@ -16,15 +16,15 @@ import torch
 from torch import nn
 
 from inferkit.errors import EstimatorError
-from inferkit.estimate import Problem
+from inferkit.estimate import Problem, Training
 from inferkit.features import flatten
 from inferkit.prior import Prior
 from inferkit_sbi.config import NLEConfig
 from inferkit_sbi.density import Validity, flow, load_arrays
-from inferkit_sbi.npe import join
-from inferkit_sbi.potential import PotentialEngine, PotentialProposal, defined, learn_validity
+from inferkit_sbi.learn import ensemble, in_rounds
+from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
+from inferkit_sbi.rows import parts_of, spread
 from inferkit_sbi.space import Space
-from inferkit_sbi.train import device_of, train
 
 WIDE = 100
 
@@ -53,6 +53,11 @@ class Scale(nn.Module):
         z = (flat - self.centre.numpy()) / self.scale.numpy()
         return [torch.as_tensor(z, dtype=torch.float32)]
 
+    def like(self) -> Scale:
+        made = Scale(self.shapes)
+        made.load_state_dict(self.state_dict())
+        return made
+
     def meta(self) -> dict:
         return {"shapes": {k: list(v) for k, v in self.shapes.items()}}
 
@@ -76,8 +81,40 @@ class Engine(PotentialEngine):
         trials = [t[None] for t in self._trials(x)]
         z = self.space.to_z(theta)
         rows = [t.expand(len(z), *t.shape[1:]) for t in trials]
-        jacobian = float(np.log(self.nets[0].inputs.scale.numpy()).sum())  # type: ignore[union-attr]
-        return self.log_l(z, rows) - trials[0].shape[1] * jacobian
+        return self.log_l(z, rows) - self._log_scales(trials)
+
+    def log_likelihood_and_gradient(self, theta: np.ndarray, x: Mapping[str, Any]
+                                    ) -> tuple[np.ndarray, np.ndarray]:
+        """log p(x | theta) of rows theta (n, d), and its gradients (n, d), for gradient samplers."""
+        trials = [t[None] for t in self._trials(x)]
+        theta = np.asarray(theta, dtype=np.float64)
+        z = self.space.to_z(theta)
+        rows = [t.expand(len(z), *t.shape[1:]) for t in trials]
+        at = torch.as_tensor(z, dtype=torch.float32).requires_grad_(True)
+        total = self.log_l_tensor(at, rows)
+        (slope,) = torch.autograd.grad(total.sum(), at)
+        values = total.detach().double().numpy() - self._log_scales(trials)
+        return values, self._through_space(theta, z, slope.double().numpy())
+
+    def _log_scales(self, trials: list[torch.Tensor]) -> float:
+        return trials[0].shape[1] * float(np.log(self.nets[0].inputs.scale.numpy()).sum())
+
+    def _through_space(self, theta: np.ndarray, z: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """d/dtheta from d/dz: the map has no gradient of its own, so by central differences."""
+        out = np.empty_like(theta)
+        for j in range(theta.shape[1]):
+            # A step of 1e-5 in z_j, taken in theta_j: the same relative precision in any unit.
+            up, down = z.copy(), z.copy()
+            up[:, j] += 1e-5
+            down[:, j] -= 1e-5
+            h = np.abs(self.space.from_z(up)[:, j] - self.space.from_z(down)[:, j]) / 2
+            h = np.maximum(h, 1e-300)
+            right, left = theta.copy(), theta.copy()
+            right[:, j] += h
+            left[:, j] -= h
+            dz = (self.space.to_z(right) - self.space.to_z(left)) / (2 * h[:, None])
+            out[:, j] = (slope * dz).sum(1)
+        return out
 
 
 class NLE:
@@ -97,52 +134,35 @@ class NLE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        device = device_of(config.device)
-        rounds, engine = [problem.training()], None
-        for r in range(config.rounds):
-            if r:
-                assert engine is not None
-                rounds.append(problem.simulate(PotentialProposal(engine, problem),
-                                               config.round_simulations))
-            rows = join(rounds)
-            valid = defined(rows)
-            if valid.sum() < 10:
-                raise EstimatorError(f"only {int(valid.sum())} simulations are usable",
-                                     fix="inferkit check study.toml")
-            validity = learn_validity(problem, space, rows.theta, valid, config)
-            x = flatten({k: v[valid] for k, v in rows.inputs.items()})
-            if x.shape[1] > WIDE:
-                raise EstimatorError(
-                    f"a density over {x.shape[1]} numbers is out of reach for nle",
-                    allowed=f"at most {WIDE}", fix="features=[…], or estimator npe, which embeds")
-            z = torch.as_tensor(space.to_z(rows.theta[valid]), dtype=torch.float32, device=device)
-            nets: list[nn.Module] = []
-            for k in range(config.ensemble):
-                net, history = self._train(problem, rows.inputs, x, z, r, k, device)
-                nets.append(net)
-            info = {"loss": history.loss, "validation_loss": history.validation_loss,
-                    "best_epoch": history.best_epoch, "simulations": int(valid.sum()),
-                    "excluded": int((~valid).sum()), "round": r}
-            engine = Engine(nets, validity, space, config, info)
-        assert engine is not None
-        return engine
+        sample = spread(problem)
+        good = defined(sample)
+        if good.sum() < 10:
+            raise EstimatorError(f"only {int(good.sum())} simulations are usable",
+                                 fix="inferkit check study.toml")
+        shapes = {n: np.shape(v)[1:] for n, v in sample.inputs.items()}
+        scale = Scale(shapes)
+        if scale.size > WIDE:
+            raise EstimatorError(
+                f"a density over {scale.size} numbers is out of reach for nle",
+                allowed=f"at most {WIDE}", fix="features=[…], or estimator npe, which embeds")
+        scale.fit(flatten({k: v[good] for k, v in sample.inputs.items()}))
 
-    def _train(self, problem: Problem, inputs: Mapping[str, Any], x: np.ndarray, z: torch.Tensor,
-               r: int, k: int, device: torch.device) -> tuple[Likelihood, Any]:
-        seed = int(problem.rng(r, k).integers(2**31))
-        torch.manual_seed(seed)
-        scale = Scale({n: np.shape(v)[1:] for n, v in inputs.items()})
-        scale.fit(x)
-        net = Likelihood(scale, z.shape[1], self.config).to(device)
-        s = torch.as_tensor((x - x.mean(0)) / scale.scale.cpu().numpy(), dtype=torch.float32,
-                            device=device)
+        def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
+            outcome = Outcomes(space, defined)
 
-        def loss(at: torch.Tensor, training: bool) -> torch.Tensor:
-            return -net.log_prob(s[at], z[at])
+            def columns(part: Training) -> list[np.ndarray]:
+                z, ok = outcome.note(part)
+                flat = flatten({k: v[ok] for k, v in part.inputs.items()})
+                return [z, (flat - scale.centre.numpy()) / scale.scale.numpy()]
 
-        history = train(net, loss, len(z), self.config, seed=seed,
-                        file=problem.folder / f"checkpoint-{r}-{k}.pt", show=problem.show)
-        return net.cpu().eval(), history
+            nets, info = ensemble(
+                problem, config,
+                [lambda: Likelihood(scale.like(), space.dim, config)] * config.ensemble,
+                lambda net, batch: -net.log_prob(batch[1], batch[0]),
+                parts_of(problem, rounds), columns, r)
+            return Engine(nets, outcome.learn(problem, config), space, config, info)
+
+        return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 
 
 def restored_validity(arrays: dict, meta: dict, prior: Prior, config: Any) -> Validity | None:

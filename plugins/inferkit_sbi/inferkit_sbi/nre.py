@@ -4,14 +4,16 @@ Contrasts z' come from other rows of the batch.
 
     A         (Hermans et al. 2020)    BCE of (z, x) against (z', x)
     B         (Durkan et al. 2020)     softmax: pick the z that made x among K
+    C         (Miller et al. 2022)     as B, but "none of the K" is an answer too, with odds 1 : gamma:
+                                       gamma/(1+gamma) E[-log h_i] + 1/(1+gamma) E[-log h_0],
+                                       h_i = r_i / (K/gamma + sum r), h_0 the same of K/gamma
     balanced  (Delaunoy et al. 2022)   A plus lambda (E[s(z, x)] + E[s(z', x)] - 1)^2, s the sigmoid;
                                        keeps the posterior from being overconfident
 """
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,11 +23,12 @@ from inferkit.prior import Prior
 from inferkit_sbi.config import NREConfig
 from inferkit_sbi.density import Classifier, load_arrays
 from inferkit_sbi.inputs import Inputs, inputs_for
+from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.nle import restored_validity
-from inferkit_sbi.npe import join
-from inferkit_sbi.potential import PotentialEngine, PotentialProposal, learn_validity
+from inferkit_sbi.npe import usable
+from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal
+from inferkit_sbi.rows import parts_of, spread
 from inferkit_sbi.space import Space
-from inferkit_sbi.train import device_of, train
 
 
 class Ratio(nn.Module):
@@ -59,53 +62,34 @@ class NRE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        rounds, engine = [problem.training()], None
-        for r in range(config.rounds):
-            if r:
-                assert engine is not None
-                rounds.append(problem.simulate(PotentialProposal(engine, problem),
-                                               config.round_simulations))
-            rows = join(rounds)
-            if rows.ok.sum() < 10:
-                raise EstimatorError(f"only {int(rows.ok.sum())} simulations are usable",
-                                     fix="inferkit check study.toml")
-            validity = learn_validity(problem, space, rows.theta, rows.ok, config)
-            nets: list[nn.Module] = []
-            for k in range(config.ensemble):
-                net, history = self._train(problem, space, rows, r, k)
-                nets.append(net)
-            info = {"loss": history.loss, "validation_loss": history.validation_loss,
-                    "best_epoch": history.best_epoch, "simulations": int(rows.ok.sum()),
-                    "excluded": int((~rows.ok).sum()), "round": r}
-            engine = Engine(nets, validity, space, config, info)
-        assert engine is not None
-        return engine
+        sample = usable(spread(problem))
+        if len(sample) < 10:
+            raise EstimatorError(f"only {len(sample)} simulations are usable",
+                                 fix="inferkit check study.toml")
+        scaled = inputs_for(sample.inputs, problem.outputs, config)
 
-    def _train(self, problem: Problem, space: Space, rows: Training, r: int, k: int
-               ) -> tuple[Ratio, Any]:
-        config = self.config
-        device = device_of(config.device)
-        seed = int(problem.rng(r, k).integers(2**31))
-        torch.manual_seed(seed)
-        good = {n: v[rows.ok] for n, v in rows.inputs.items()}
-        inputs = inputs_for(good, problem.outputs, config)
-        net = Ratio(inputs, space.dim, config).to(device)
-        z = torch.as_tensor(space.to_z(rows.theta[rows.ok]), dtype=torch.float32, device=device)
-        tensors = [t.to(device) for t in inputs.tensors(good, check=False)]
+        def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
+            outcome = Outcomes(space, lambda part: part.ok)
 
-        def loss(at: torch.Tensor, training: bool) -> torch.Tensor:
-            at = at.to(device)
-            return ratio_loss(net, z[at], [t[at] for t in tensors], config)
+            def columns(part: Training) -> list[np.ndarray]:
+                z, ok = outcome.note(part)
+                good = {n: v[ok] for n, v in part.inputs.items()}
+                return [z, *[t.numpy() for t in scaled.tensors(good, check=False)]]
 
-        history = train(net, loss, len(z), config, seed=seed,
-                        file=problem.folder / f"checkpoint-{r}-{k}.pt", show=problem.show)
-        return net.cpu().eval(), history
+            nets, info = ensemble(
+                problem, config, [lambda: Ratio(scaled.like(), space.dim, config)] * config.ensemble,
+                lambda net, batch: ratio_loss(net, batch[0], batch[1:], config),
+                parts_of(problem, rounds), columns, r)
+            return Engine(nets, outcome.learn(problem, config), space, config, info)
+
+        return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 
 
 def ratio_loss(net: Ratio, z: torch.Tensor, x: list[torch.Tensor], config: NREConfig) -> torch.Tensor:
     """A loss a row; see the module's docstring."""
     n = len(z)
-    k = min(config.contrasts if config.variant == "B" else 2, n)
+    wanted = {"B": config.contrasts, "C": config.contrasts + 1}.get(config.variant, 2)
+    k = min(wanted, n)
     c = net.inputs(x)
     # Row i is paired with itself and k - 1 others, by shifts of one shuffling.
     order = torch.randperm(n, device=z.device)
@@ -113,11 +97,23 @@ def ratio_loss(net: Ratio, z: torch.Tensor, x: list[torch.Tensor], config: NRECo
     place[order] = torch.arange(n, device=z.device)
     at = torch.stack([order[(place + j * max(1, n // k)) % n] for j in range(k)], 1)
     scores = net.classifier(z[at], c[:, None].expand(n, k, c.shape[1]))
-    if config.variant == "B":
-        return torch.logsumexp(scores, 1) - scores[:, 0]
     right, wrong = scores[:, 0], scores[:, 1]
+    if config.variant == "B":
+        return torch.logsumexp(scores, 1) - right
+    if config.variant == "C":
+        return contrastive_loss(scores, config.gamma)
     value = nn.functional.softplus(-right) + nn.functional.softplus(wrong)
     if config.variant == "balanced":
         balance = torch.sigmoid(right).mean() + torch.sigmoid(wrong).mean() - 1
         value = value + config.balance * balance**2
     return value
+
+
+def contrastive_loss(scores: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Variant C.  Column 0 made x; the K others did not, and serve as the K of "none of them" too."""
+    right, others = scores[:, 0], scores[:, 1:]
+    k = others.shape[1]
+    none = torch.full_like(right, float(np.log(k / gamma)))
+    among = torch.logsumexp(torch.cat([none[:, None], right[:, None], others[:, 1:]], 1), 1)
+    alone = torch.logsumexp(torch.cat([none[:, None], others], 1), 1)
+    return (gamma * (among - right) + (alone - none)) / (1 + gamma)

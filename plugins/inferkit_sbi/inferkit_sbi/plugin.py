@@ -13,6 +13,16 @@ def inferkit_estimators():
         aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
     )
     yield EstimatorSpec(
+        name="fmpe", summary="flow-matching posterior estimation",
+        target="inferkit_sbi.vector:FMPE", config="inferkit_sbi.config:FMPEConfig",
+        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+    )
+    yield EstimatorSpec(
+        name="npse", summary="neural posterior score estimation (diffusion)",
+        target="inferkit_sbi.vector:NPSE", config="inferkit_sbi.config:NPSEConfig",
+        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+    )
+    yield EstimatorSpec(
         name="nle", summary="neural likelihood estimation; combines i.i.d. trials",
         target="inferkit_sbi.nle:NLE", config="inferkit_sbi.config:NLEConfig", aliases=("snle",),
         gives=("samples", "log_prob", "log_likelihood"), accepts=ARRAYS, rounds=True, iid=True,

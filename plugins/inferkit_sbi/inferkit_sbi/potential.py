@@ -8,7 +8,7 @@ sampling from a Gaussian fitted to posterior draws (a Student t, so that the tai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ import torch
 from torch import nn
 
 from inferkit.estimate import Problem, Training
-from inferkit_sbi import mcmc
+from inferkit_sbi import mcmc, variational
 from inferkit_sbi.density import Validity, arrays_of
+from inferkit_sbi.rows import Batch, Stored, Table
 from inferkit_sbi.space import Space, log_phi
-from inferkit_sbi.train import train
+from inferkit_sbi.train import one_thread, train
 
 NORMALISING = 20_000
+REMEMBERED = 1_000_000
 
 
 class PotentialEngine:
@@ -41,22 +43,25 @@ class PotentialEngine:
     def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         return self.nets[0].inputs.tensors(x)  # type: ignore[union-attr, operator]
 
-    @torch.no_grad()
     def log_l(self, z: np.ndarray, trials: list[torch.Tensor]) -> np.ndarray:
         """log L of rows z for rows of trials (k, T, …): summed over T."""
+        with torch.no_grad(), one_thread():
+            value = self.log_l_tensor(torch.as_tensor(z, dtype=torch.float32), trials)
+        out = value.numpy().astype(np.float64)
+        out = np.where(np.isfinite(out), out, -1e30)
+        if not self.space.constrained:
+            return out
+        return np.where(self.space.allowed(self.space.from_z(z)), out, -1e30)
+
+    def log_l_tensor(self, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
+        """The same, with gradients, constraints left out."""
         k, t = len(z), trials[0].shape[1]
-        allowed = self.space.allowed(self.space.from_z(z)) if self.space.constrained else None
-        zt = torch.as_tensor(z, dtype=torch.float32)
-        repeated = zt[:, None].expand(k, t, -1).reshape(k * t, -1)
+        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
         flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
         total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
                              for net in self.nets])
         out = torch.logsumexp(total, 0) - np.log(len(self.nets))
-        if self.validity is not None:
-            out = out + t * self.validity.log_prob(zt)
-        value = out.numpy().astype(np.float64)
-        value = np.where(np.isfinite(value), value, -1e30)
-        return value if allowed is None else np.where(allowed, value, -1e30)
+        return out if self.validity is None else out + t * self.validity.log_prob(z)
 
     def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         trials = self._trials(x)
@@ -71,11 +76,16 @@ class PotentialEngine:
 
     def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
-        m = len(trials[0])
-        z, told = mcmc.sample(lambda z, which: self.log_l(z, [t[which] for t in trials]), m,
-                              self.space.dim, n, self.config.chains, self.config.warmup, rng)
-        self.info["rhat"] = told["rhat"]
-        return self.space.from_z(z.reshape(-1, self.space.dim)).reshape(z.shape)
+        m, dim = len(trials[0]), self.space.dim
+        log_l = lambda z, which: self.log_l(z, [t[which] for t in trials])  # noqa: E731
+        if self.config.sampler == "slice":
+            z, told = mcmc.sample(log_l, m, dim, n, self.config.chains, self.config.warmup, rng)
+        elif self.config.sampler == "rejection":
+            z, told = mcmc.reject(log_l, m, dim, n, rng)
+        else:
+            z, told = variational.sample(self, trials, n, rng)
+        self.info.update(told)
+        return self.space.from_z(z.reshape(-1, dim)).reshape(z.shape)
 
     def log_prob(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
         trials = [t[None] for t in self._trials(x)]
@@ -131,22 +141,38 @@ class PotentialProposal:
         return self.engine.sample(n, self.x, rng)
 
 
-def learn_validity(problem: Problem, space: Space, theta: np.ndarray, valid: np.ndarray, config: Any
-                   ) -> Validity | None:
-    """A classifier of which parameters give usable simulations, where some did not."""
-    if valid.all():
-        return None
-    torch.manual_seed(int(problem.rng(99).integers(2**31)))
-    net = Validity(space.dim, config.hidden)
-    z = torch.as_tensor(space.to_z(theta), dtype=torch.float32)
-    y = torch.as_tensor(valid.astype(np.float32))
+class Outcomes:
+    """Which parameters gave usable simulations; where some did not, the chance is learned."""
 
-    def loss(at: torch.Tensor, training: bool) -> torch.Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(net.logit(z[at]), y[at],
-                                                              reduction="none")
+    def __init__(self, space: Space, good: Callable[[Training], np.ndarray]):
+        self.space, self.good = space, good
+        self.z: list[np.ndarray] = []
+        self.ok: list[np.ndarray] = []
 
-    train(net, loss, len(z), config, seed=int(problem.rng(98).integers(2**31)))
-    return net.eval()
+    def note(self, part: Training) -> tuple[np.ndarray, np.ndarray]:
+        """z of the usable rows, and which those are."""
+        z, ok = self.space.to_z(part.theta), self.good(part)
+        if sum(map(len, self.z)) < REMEMBERED:
+            self.z.append(z.astype(np.float32))
+            self.ok.append(ok)
+        return z[ok], ok
+
+    def learn(self, problem: Problem, config: Any) -> Validity | None:
+        z, ok = np.concatenate(self.z), np.concatenate(self.ok)
+        if ok.all():
+            return None
+        torch.manual_seed(int(problem.rng(99).integers(2**31)))
+        net = Validity(self.space.dim, config.hidden)
+        table = Table(np.inf, problem.folder, torch.device("cpu"))
+        table.append([z, ok.astype(np.float32)])
+        seed = int(problem.rng(98).integers(2**31))
+
+        def loss(net: Validity, batch: Batch) -> torch.Tensor:
+            return nn.functional.binary_cross_entropy_with_logits(net.logit(batch[0]), batch[1],
+                                                                  reduction="none")
+
+        train(net, loss, Stored(table.close(), config, seed), config, seed=seed)
+        return net.eval()
 
 
 def defined(rows: Training) -> np.ndarray:

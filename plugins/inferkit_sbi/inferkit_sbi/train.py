@@ -1,12 +1,16 @@
-"""The training loop: all rows in memory as tensors, no data loader, batches that suit the machine.
+"""The training loop: batches that suit the machine, a high constant rate, and averaged weights.
 
-Two levers make it several times faster than sbi's own loop at equal held-out loss.  Batches grow
-with the number of rows (a batch of 1,000 costs about twice a batch of 200), with the learning rate
-scaled by the square root; and the rate halves when the validation loss stalls, so fewer epochs are
-needed.  The best network by validation loss is kept.
+What makes it several times faster than the usual loop at better held-out loss: batches grow with the
+number of rows (a batch of 1,000 costs about twice one of 200); the rate stays high; and the network
+that is validated and kept is an exponential average of the weights,
 
-Batches of an epoch are a permutation seeded by (seed, epoch) alone, so a fit that was killed resumes
-from its checkpoint exactly: the same batches, the same network.
+    w_avg <- d w_avg + (1 - d) w,   d = min(0.99, k / (k + 9)) at step k,
+
+which is as quiet as one trained with an annealed rate, at any time, so that no schedule has to know
+when training ends.  It ends when the average's validation loss has stalled.
+
+The batches of an epoch are seeded by (seed, epoch) alone, so a fit that was killed resumes from its
+checkpoint exactly: the same batches, the same network.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,9 +31,16 @@ from torch import nn
 
 from inferkit.errors import EstimatorError
 from inferkit.store import write_atomic
+from inferkit_sbi.rows import Batch, Source
 
 CHECKPOINT_SECONDS = 20.0
-Loss = Callable[[torch.Tensor, bool], torch.Tensor]  # (row numbers, training?) -> loss a row
+STALL = 1e-3  # a smaller gain does not prolong training
+STALL_STEPS = 200  # patience is no shorter than this; two lengths of the average
+DECAY = 0.99
+PIECE = 4096
+
+# (the network, a batch of columns) -> a loss for each row
+Loss = Callable[[Any, Batch], torch.Tensor]
 
 
 @dataclass
@@ -39,11 +51,6 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     best_epoch: int = 0
     seconds: float = 0.0
-
-
-def batch_size(n: int, wanted: int) -> int:
-    """About fifteen steps an epoch, within what a CPU does well."""
-    return min(n, wanted) if wanted else int(np.clip(n // 15, min(n, 100), 2000))
 
 
 @contextlib.contextmanager
@@ -57,91 +64,111 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@dataclass
+class State:
+    """All that the next epoch depends on."""
+
+    net: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    history: History
+    best: dict
+    epoch: int = 0
+    step: int = 0
+    stalled: int = 0
+    reference: float = math.inf  # the validation loss that progress is measured from
+
+
 @one_thread()
-def train(net: nn.Module, loss: Loss, rows: int, config: Any, *, seed: int, file: Path | None = None,
-          show: Callable[[str, dict], None] = lambda e, v: None) -> History:
-    """Minimise the mean of `loss` over rows; leaves `net` at its best validation loss."""
-    order = np.random.default_rng([seed, 1]).permutation(rows)
-    held = max(1, int(config.validation * rows))
-    validation = torch.as_tensor(order[:held])
-    training = order[held:]
-    if len(training) < 2:
-        raise EstimatorError(f"{rows} simulations are too few to train on",
-                             fix="study.simulate(1000)")
-    size = batch_size(len(training), config.batch)
-    rate = float(config.rate * np.sqrt(max(1.0, size / 200)) * (2.0 if size > 200 else 1.0))
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    history, best, start = History(), copy.deepcopy(net.state_dict()), 0
-    stalled, saved, began = 0, time.monotonic(), time.monotonic()
-    halve_after = max(1, config.patience // 4)
+def train(net: nn.Module, loss: Loss, source: Source, config: Any, *, seed: int,
+          file: Path | None = None, show: Callable[[str, dict], None] = lambda e, v: None,
+          stall: float = STALL) -> History:
+    """Minimise the mean of `loss` over a source's rows; leaves `net` at its best validation loss."""
+    rate = float(config.rate * 2 * np.sqrt(np.clip(source.size, 50, 1000) / 200))
+    s = State(net, copy.deepcopy(net), torch.optim.Adam(net.parameters(), lr=rate), History(),
+              copy.deepcopy(net.state_dict()))
+    s.average.requires_grad_(False).eval()
     if file is not None and file.exists():
-        start, stalled, history, best = _resume(file, net, optimiser)
-    for epoch in range(start, config.epochs):
-        if stalled >= config.patience:
-            break
-        net.train()
-        shuffled = torch.as_tensor(np.random.default_rng([seed, 2, epoch]).permutation(training))
-        torch.manual_seed(_seed(seed, epoch))  # contrasts and atoms drawn inside the loss
-        total = 0.0
-        for rows_now in shuffled.split(size):
-            optimiser.zero_grad(set_to_none=True)
-            value = loss(rows_now, True).mean()
-            value.backward()
-            norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip)
-            if torch.isfinite(norm):  # one bad batch must not ruin the network
-                optimiser.step()
-            total += float(value.detach()) * len(rows_now)
-        history.loss.append(total / len(training))
-        history.validation_loss.append(_validate(net, loss, validation, seed))
-        stalled += 1
-        if history.validation_loss[-1] < min(history.validation_loss[:-1], default=np.inf):
-            history.best_epoch, stalled, best = epoch, 0, copy.deepcopy(net.state_dict())
-        elif stalled % halve_after == 0:
-            for group in optimiser.param_groups:
-                group["lr"] *= 0.5
-        history.seconds += time.monotonic() - began
+        _resume(file, s)
+    patience = max(config.patience, math.ceil(STALL_STEPS / source.steps))
+    saved = began = time.monotonic()
+    while s.epoch < config.epochs and s.stalled < patience:
+        s.history.loss.append(_epoch(s, loss, source, rate, config.clip, seed))
+        now = _validate(s.average, loss, source.validation, seed)
+        s.history.validation_loss.append(now)
+        if now < min(s.history.validation_loss[:-1], default=math.inf):
+            s.history.best_epoch, s.best = s.epoch, copy.deepcopy(s.average.state_dict())
+        if now < s.reference - stall:
+            s.reference, s.stalled = now, 0
+        else:
+            s.stalled += 1
+        s.epoch += 1
+        s.history.seconds += time.monotonic() - began
         began = time.monotonic()
-        show("training", {"epoch": epoch + 1, "loss": history.loss[-1],
-                          "validation": history.validation_loss[-1],
-                          "best": min(history.validation_loss)})
+        show("training", {"epoch": s.epoch, "loss": s.history.loss[-1], "validation": now,
+                          "best": min(s.history.validation_loss)})
         if file is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            checkpoint(file, net, optimiser, epoch + 1, stalled, history, best)
+            checkpoint(file, s)
             saved = time.monotonic()
-    net.load_state_dict(best)
+    net.load_state_dict(s.best)
     net.eval()
-    if not np.isfinite(min(history.validation_loss, default=np.nan)):
+    if not np.isfinite(min(s.history.validation_loss, default=np.nan)):
         raise EstimatorError("training diverged: the validation loss was never finite",
                              fix="a smaller rate, or features without extreme values")
-    return history
+    return s.history
+
+
+def _epoch(s: State, loss: Loss, source: Source, rate: float, clip: float, seed: int) -> float:
+    s.net.train()
+    torch.manual_seed(_seed(seed, s.epoch))  # contrasts, atoms and times drawn inside the loss
+    total, rows, warm = 0.0, 0, 2 * source.steps
+    parameters, averaged = list(s.net.parameters()), list(s.average.parameters())
+    for batch in source.epoch(s.epoch):
+        s.step += 1
+        for group in s.optimiser.param_groups:
+            group["lr"] = rate * min(1.0, s.step / warm)
+        s.optimiser.zero_grad(set_to_none=True)
+        value = loss(s.net, batch).mean()
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, clip)
+        if torch.isfinite(norm):  # one bad batch must not ruin the network
+            s.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, parameters, 1 - min(DECAY, s.step / (s.step + 9)))
+        total += float(value.detach()) * len(batch[0])
+        rows += len(batch[0])
+    return total / max(rows, 1)
 
 
 @torch.no_grad()
-def _validate(net: nn.Module, loss: Loss, rows: torch.Tensor, seed: int) -> float:
-    net.eval()
+def _validate(net: nn.Module, loss: Loss, rows: Batch, seed: int) -> float:
     torch.manual_seed(_seed(seed, 0))  # the same contrasts in every epoch, so that losses compare
-    values = torch.cat([loss(part, False) for part in rows.split(4096)])
-    return float(values.mean())
+    parts = zip(*(c.split(PIECE) for c in rows))
+    return float(torch.cat([loss(net, list(part)) for part in parts]).mean())
 
 
 def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1)[0])
 
 
-def checkpoint(file: Path, net: nn.Module, optimiser: Any, epoch: int, stalled: int,
-               history: History, best: dict) -> None:
-    """Everything that the next epoch depends on, in one atomic file."""
+def checkpoint(file: Path, s: State) -> None:
+    """One atomic file."""
     held = io.BytesIO()
-    torch.save({"net": net.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch,
-                "stalled": stalled, "history": vars(history), "best": best}, held)
+    torch.save({"net": s.net.state_dict(), "average": s.average.state_dict(), "best": s.best,
+                "optimiser": s.optimiser.state_dict(), "history": vars(s.history), "epoch": s.epoch,
+                "step": s.step, "stalled": s.stalled, "reference": s.reference}, held)
     write_atomic(file, [held.getvalue()])
 
 
-def _resume(file: Path, net: nn.Module, optimiser: Any) -> tuple[int, int, History, dict]:
+def _resume(file: Path, s: State) -> None:
     try:
         held = torch.load(file, weights_only=True)
-        net.load_state_dict(held["net"])
-        optimiser.load_state_dict(held["optimiser"])
-        return held["epoch"], held["stalled"], History(**held["history"]), held["best"]
+        s.net.load_state_dict(held["net"])
+        s.average.load_state_dict(held["average"])
+        s.optimiser.load_state_dict(held["optimiser"])
+        s.history, s.best = History(**held["history"]), held["best"]
+        s.epoch, s.step = held["epoch"], held["step"]
+        s.stalled, s.reference = held["stalled"], held["reference"]
     except Exception as cause:
         raise EstimatorError(f"the checkpoint {file} cannot be read: {cause}",
                              fix=f"delete it to train from the start: {file}") from cause

@@ -40,12 +40,43 @@ class TestNPEC(Quick):
     settings = {"density": "maf", "rounds": 2, "round_simulations": 800, "variant": "C"}
 
 
+class TestNPEB(Quick):
+    simulations = 800
+    settings = {"density": "maf", "rounds": 2, "round_simulations": 800, "variant": "B"}
+
+
+class TestNPEA(Quick):
+    simulations = 800
+    settings = {"density": "mdn", "components": 1, "rounds": 2, "round_simulations": 800,
+                "variant": "A"}
+
+
+class TestFMPE(Quick):
+    name, settings = "fmpe", {"epochs": 150, "patience": 30, "steps": 12, "hidden": 64}
+
+    @pytest.fixture
+    def component(self):
+        return ik.estimator("fmpe", batch=100, **self.settings)
+
+
+class TestNPSE(Quick):
+    name, settings = "npse", {"epochs": 150, "patience": 30, "steps": 20, "hidden": 64}
+
+    @pytest.fixture
+    def component(self):
+        return ik.estimator("npse", batch=100, **self.settings)
+
+
 class TestNLE(Quick):
     name = "nle"
 
 
 class TestNRE(Quick):
     name = "nre"
+
+
+class TestNREC(Quick):
+    name, settings = "nre", {"variant": "C"}
 
 
 class TestNREBalanced(Quick):

@@ -1,0 +1,197 @@
+"""The rows to train on, as tensors: in memory, or in a scratch file where they are larger than it.
+
+Simulations are read once, a part at a time, and kept as standardised float32 columns (parameters, then
+each input).  Columns that outgrow `memory` move to scratch files beside the fit's checkpoint, which are
+memory-mapped; an epoch then shuffles blocks, and rows within some blocks at a time, so that the disk is
+read in long stretches.  Pages that were read are given back, so memory stays flat.
+
+`Fresh` is the other source: every epoch is a new round of simulations, each row seen once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from inferkit.errors import EstimatorError
+from inferkit.estimate import Problem, Training
+
+BLOCK, TOGETHER = 1024, 32  # rows on disk that stay together; blocks that are shuffled together
+HELD_AT_MOST = 50_000
+SCALING_ROWS = 50_000
+Batch = list[torch.Tensor]
+Columns = Callable[[Training], list[np.ndarray]]  # usable rows as float32 arrays
+
+
+class Table:
+    """Columns of float32 rows."""
+
+    def __init__(self, memory: float, folder: Path, device: torch.device):
+        self.limit, self.folder, self.device = memory, folder, device
+        self.parts: list[list[np.ndarray]] = []
+        self.files: list[Any] = []
+        self.columns: list[Any] = []
+        self.n, self.bytes = 0, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def on_disk(self) -> bool:
+        return bool(self.files)
+
+    def append(self, columns: Sequence[np.ndarray]) -> None:
+        columns = [np.ascontiguousarray(c, dtype=np.float32) for c in columns]
+        self.n += len(columns[0])
+        self.bytes += sum(c.nbytes for c in columns)
+        self.parts.append(columns)
+        if self.bytes > self.limit or self.on_disk:
+            self._spill()
+
+    def _spill(self) -> None:
+        try:
+            if not self.files:
+                self.files = [tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+                              for _ in self.parts[0]]
+                self.shapes = [c.shape[1:] for c in self.parts[0]]
+            for columns in self.parts:
+                for file, c in zip(self.files, columns):
+                    file.write(memoryview(c).cast("B") if c.size else b"")
+        except OSError as cause:
+            raise EstimatorError(
+                f"training needs scratch space in {self.folder}: {cause}",
+                fix="a larger `memory` in [estimator], or a run folder on a larger disk") from cause
+        self.parts = []
+
+    def close(self) -> Table:
+        """All rows are in."""
+        if self.on_disk:
+            for file in self.files:
+                file.flush()
+            self.columns = [np.memmap(f, np.float32, "r", shape=(self.n, *s))
+                            for f, s in zip(self.files, self.shapes)]
+        elif self.parts:
+            self.columns = [torch.as_tensor(np.concatenate(c)).to(self.device)
+                            for c in zip(*self.parts)]
+        self.parts = []
+        return self
+
+    def take(self, at: np.ndarray) -> list[torch.Tensor]:
+        if not self.on_disk:
+            index = torch.as_tensor(at, device=self.device)
+            return [c[index] for c in self.columns]
+        taken = [torch.as_tensor(c[at]).to(self.device) for c in self.columns]
+        for c in self.columns:
+            c._mmap.madvise(mmap.MADV_DONTNEED)
+        return taken
+
+
+def fill(parts: Iterable[Training], columns: Columns, memory: float, folder: Path,
+         device: torch.device) -> Table:
+    table = Table(memory, folder, device)
+    for part in parts:
+        if len(part):
+            table.append(columns(part))
+    return table.close()
+
+
+def parts_of(problem: Problem, rounds: Sequence[Training] = ()) -> Iterator[Training]:
+    """Stored simulations a part at a time, then the rows of later rounds."""
+    yield from problem.batches()
+    yield from rounds
+
+
+def spread(problem: Problem, most: int = SCALING_ROWS) -> Training:
+    """All stored rows, or so many at even distances: what scales and shapes are learned from."""
+    n = len(problem.simulations or ())
+    if n <= most or problem.simulations is None:
+        return problem.training()
+    return problem.training(problem.simulations.select(np.linspace(0, n - 1, most).astype(int)))
+
+
+class Source(Protocol):
+    """Where batches come from; `size` rows a batch, `steps` an epoch."""
+
+    size: int
+    steps: int
+    validation: Batch
+
+    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+
+
+class Stored:
+    """Training and validation rows of a table."""
+
+    def __init__(self, table: Table, config: Any, seed: int):
+        n = len(table)
+        order = np.random.default_rng([seed, 1]).permutation(n)
+        held = min(max(1, int(config.validation * n)), HELD_AT_MOST)
+        self.table, self.seed = table, seed
+        self.validation = table.take(np.sort(order[:held]))
+        self.rows = np.sort(order[held:])
+        if len(self.rows) < 2:
+            raise EstimatorError(f"{n} simulations are too few to train on",
+                                 fix="study.simulate(1000)")
+        self.size = batch_size(len(self.rows), config.batch)
+        self.steps = -(-len(self.rows) // self.size)
+
+    def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        for at in self._order(rng):
+            yield self.table.take(at)
+
+    def _order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        if not self.table.on_disk:
+            shuffled = rng.permutation(self.rows)
+            yield from (shuffled[a : a + self.size] for a in range(0, len(shuffled), self.size))
+            return
+        blocks = np.array_split(self.rows, max(1, len(self.rows) // BLOCK))
+        order = rng.permutation(len(blocks))
+        for a in range(0, len(order), TOGETHER):
+            some = rng.permutation(np.concatenate([blocks[i] for i in order[a : a + TOGETHER]]))
+            yield from (some[b : b + self.size] for b in range(0, len(some), self.size))
+
+
+class Fresh:
+    """New simulations of the prior for every epoch, validated on the stored ones.
+
+    Each epoch is a round in the store (seeds, rows and all), found again when a fit is resumed.
+    """
+
+    def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int):
+        self.problem, self.columns, self.n = problem, columns, config.online
+        held = min(len(stored), HELD_AT_MOST)
+        if held < 20:
+            raise EstimatorError(f"online training is validated on stored simulations, and {held} are "
+                                 "usable", fix="study.simulate(1000)")
+        self.validation = stored.take(np.arange(held))
+        self.seed, self.device = seed, stored.device
+        self.size = batch_size(self.n, config.batch)
+        self.steps = -(-self.n // self.size)
+
+    def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
+        drawn = self.problem.simulate(_FromPrior(self.problem.prior), self.n, step=epoch)
+        held = [torch.as_tensor(np.asarray(c, np.float32)).to(self.device)
+                for c in self.columns(drawn)]
+        order = torch.as_tensor(np.random.default_rng([self.seed, 2, epoch]).permutation(len(held[0])))
+        for at in order.to(self.device).split(self.size):
+            yield [c[at] for c in held]
+
+
+class _FromPrior:
+    def __init__(self, prior: Any):
+        self.prior = prior
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return self.prior.pack(self.prior.sample(n, rng))
+
+
+def batch_size(n: int, wanted: int) -> int:
+    """About twenty steps an epoch, within what a CPU does well."""
+    return min(n, wanted) if wanted else int(np.clip(n // 20, min(n, 200), 1000))
