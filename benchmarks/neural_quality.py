@@ -105,8 +105,9 @@ def score(file: Path) -> list[float]:
 
 
 def table() -> None:
-    files = sorted(FOLDER.glob("*.npz"), key=lambda f: (f.name.split("-")[0], int(f.name.split("-")[1])))
-    print("| task | simulations | method | CPU s | C2ST, mean of 10 | worst |\n|---|---|---|---|---|---|")
+    files = sorted(FOLDER.glob("*.npz"), key=lambda f: (f.name.split("-")[0], len(f.name), f.name))
+    print("| task | simulations | method | CPU s | C2ST, mean of 10 | worst |")
+    print("|---|---|---|---|---|---|")
     for file in files:
         task, n, name = file.stem.split("-", 2)
         values = score(file)

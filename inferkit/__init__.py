@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from inferkit.diagnose import Checks, Context, Verdict
     from inferkit.errors import InferkitError
     from inferkit.estimate import Problem, Training
+    from inferkit.grid import Explored, explore
     from inferkit.hookspecs import hookimpl
     from inferkit.posterior import Posterior, Samples, load
     from inferkit.prior import (
@@ -72,6 +73,7 @@ _HOME = {
     "inferkit.diagnose": ("Checks", "Context", "Verdict"),
     "inferkit.errors": ("InferkitError",),
     "inferkit.estimate": ("Problem", "Training"),
+    "inferkit.grid": ("Explored", "explore"),
     "inferkit.hookspecs": ("hookimpl",),
     "inferkit.posterior": ("Posterior", "Samples", "load"),
     "inferkit.prior": (

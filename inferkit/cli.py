@@ -1,4 +1,4 @@
-"""The command line: `inferkit demo | init | check | run | resume | report | compare | replay |
+"""The command line: `inferkit demo | init | check | run | resume | report | compare | sweep | replay |
 status | cancel | clean | doctor | plugins`.  Each command is a few lines over the library; heavy
 imports happen inside.
 """
@@ -79,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "several estimators on the same stored simulations")
     compare.add_argument("run_folder", metavar="RUN")
     compare.add_argument("estimators", nargs="+", metavar="ESTIMATOR")
+
+    sweep = command("sweep", _sweep, "a simulator's outcomes over a grid of its parameters")
+    sweep.add_argument("file", help="a sweep file: [simulator], [grid], …")
+    sweep.add_argument("--outcome", help="which one to draw (default: the first)")
 
     replay = command("replay", _replay, "run one stored simulation again and compare")
     replay.add_argument("row", metavar="RUN:INDEX", help="such as runs/lif:137 (or RUN:ROUND/INDEX)")
@@ -185,6 +189,22 @@ def _compare(args: Any) -> int:
 
     study, _ = config.reopen(args.run_folder)
     print(compare.run(study, args.estimators))
+    return 0
+
+
+def _sweep(args: Any) -> int:
+    from inferkit import grid
+
+    found = grid.from_file(args.file)
+    for name in found.columns:
+        values = found.values(name).ravel()
+        known = values[values == values]  # without NaN, where every repeat failed
+        print(f"{name}: {known.min():.4g} to {known.max():.4g} over {len(values):,} points")
+    if found.failed:
+        print(f"{found.failed:,} simulations failed")
+    print(f"table:   {found.path / grid.TABLE}")
+    if len(found.axes) <= 3:
+        print(f"picture: {found.picture(args.outcome)}")
     return 0
 
 

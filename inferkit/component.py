@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ class Own(Component):
     def reference(self) -> dict:
         import cloudpickle
 
-        module = sys.modules.get(getattr(_code_of(self.thing), "__module__", None) or "")
-        by_value = module is not None and not _installed(module)
-        if by_value:  # a module beside the study file exists on this machine only
+        # A module beside the study file exists on this machine only.
+        by_value = [m for m in _modules_of(self.thing) if not _installed(m)]
+        for module in by_value:
             cloudpickle.register_pickle_by_value(module)
         try:
             blob = cloudpickle.dumps((self.spec, self.thing))
@@ -112,7 +113,7 @@ class Own(Component):
                 fix='executor=ik.executor("local", workers=0) runs it in this process',
             ) from cause
         finally:
-            if by_value:
+            for module in by_value:
                 cloudpickle.unregister_pickle_by_value(module)
         return {"pickle": base64.b64encode(blob).decode()}
 
@@ -221,14 +222,17 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
             f"{thing!r} is no simulator",
             allowed="a plugin's name, a function f(theta, rng), an object with simulate(theta, seeds)",
         )
+    batch_size = getattr(thing, "batch_size", None)  # an object may be compiled for one
     label = str(name or getattr(thing, "__name__", type(thing).__name__))
     if label == "<lambda>":
         label = "function"
     spec = SimulatorSpec(
         name=label, summary="your own code", target="inferkit.component:FunctionSimulator",
         vectorised=vectorised, stochastic=stochastic,
-        # A function called row by row cannot know its batch.
-        batch_invariant=(not vectorised) if batch_invariant is None else batch_invariant,
+        # A function called row by row cannot know its batch; nor does a compiled one of one size.
+        batch_invariant=(not vectorised or batch_size is not None)
+        if batch_invariant is None else batch_invariant,
+        batch_size=batch_size, differentiable=hasattr(thing, "jax_function"),
     )
     return Own(spec, thing=built, source=source)
 
@@ -282,7 +286,9 @@ def _told(thing: Any, seen: set[int]) -> str:
     elif not isinstance(thing, (FunctionSimulator, type)):
         held = getattr(thing, "__dict__", {})
     for name, value in sorted(held.items()):
-        if inspect.isfunction(value) and value.__module__ == getattr(code, "__module__", None):
+        # An object's own functions count wherever they come from; a function's, of its module.
+        if inspect.isfunction(value) and (
+                isinstance(code, type) or value.__module__ == getattr(code, "__module__", None)):
             text += f"\n{name} = {_told(value, seen)}"
         elif isinstance(value, np.ndarray):
             text += f"\n{name} = {value.dtype}{value.shape}{value.tobytes()!r}"
@@ -299,8 +305,24 @@ def _code_of(thing: Any) -> Any:
     return type(thing)
 
 
+def _modules_of(thing: Any) -> list[Any]:
+    """The modules of a function, or of an object's class and of the functions that it holds."""
+    held = [] if inspect.isfunction(thing) else list(getattr(thing, "__dict__", {}).values())
+    names = {getattr(_code_of(thing), "__module__", None)}
+    names |= {f.__module__ for f in held if inspect.isfunction(f)}
+    return [sys.modules[n] for n in sorted(filter(None, names)) if n in sys.modules]
+
+
 def _installed(module: Any) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is None or "site-packages" in file or "dist-packages" in file or (
-        module.__name__.partition(".")[0] == "inferkit"
-    )
+    """Whether another process finds it too: it belongs to an installed package, editable or not."""
+    if getattr(module, "__file__", None) is None:
+        return True
+    top = module.__name__.partition(".")[0]
+    return top in sys.stdlib_module_names or top in _packages()
+
+
+@cache
+def _packages() -> frozenset[str]:
+    from importlib.metadata import packages_distributions
+
+    return frozenset(packages_distributions())

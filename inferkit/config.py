@@ -81,9 +81,9 @@ def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
     if disabled:
         plugins.disable(*disabled)
     study = Study(
-        _simulator(dict(told.simulator), folder), Prior.from_config(told.prior),
-        features=told.features, estimator=_part("estimator", told.estimator),
-        executor=_part("executor", told.executor), path=told.path, seed=told.seed,
+        read_simulator(dict(told.simulator), folder), Prior.from_config(told.prior),
+        features=told.features, estimator=read_part("estimator", told.estimator),
+        executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
         timeout=told.timeout, quiet=quiet, folder=folder,
     )
     if told.observed is not None:
@@ -91,7 +91,7 @@ def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
     return study
 
 
-def _simulator(values: dict, folder: Path) -> Component:
+def read_simulator(values: dict, folder: Path) -> Component:
     if "function" in values:
         source = values.pop("function")
         if not isinstance(source, str):
@@ -101,10 +101,10 @@ def _simulator(values: dict, folder: Path) -> Component:
             raise ConfigError(f"simulator: unknown key {sorted(unknown)[0]!r} beside function",
                               allowed=", ".join(sorted(allowed)))
         return own_simulator(import_function(source, folder), source=source, **values)
-    return _part("simulator", values)
+    return read_part("simulator", values)
 
 
-def _part(role: str, given: str | Mapping[str, Any]) -> Component:
+def read_part(role: str, given: str | Mapping[str, Any]) -> Component:
     if isinstance(given, str):
         return Component.choose(role, given, {})
     settings = dict(given)

@@ -17,7 +17,7 @@ import numpy as np
 from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
 from inferkit.chunk import Job
 from inferkit.component import Component, own_simulator
-from inferkit.errors import ConfigError, EstimatorError
+from inferkit.errors import ConfigError, EstimatorError, SimulatorError, unknown_name
 from inferkit.posterior import Posterior
 from inferkit.prior import Prior
 from inferkit.progress import Reporter, duration
@@ -180,23 +180,8 @@ class Study:
 
     def check_names(self) -> None:
         """Refuse parameters that the simulator does not know, before anything runs."""
-        declared = getattr(self.built, "parameters", None)
-        if not declared:
-            return
-        from inferkit.errors import SimulatorError, unknown_name
-
-        known = {p.name: p for p in declared}
-        for name, (shape, _) in self.prior.parameters.items():
-            if name not in known:
-                raise unknown_name(f"parameter of simulator {self.simulator.name!r}", name, known)
-            if tuple(shape) != tuple(known[name].shape):
-                raise ConfigError(f"the prior of {name!r} has shape {tuple(shape)}",
-                                  allowed=f"{tuple(known[name].shape)}, as the simulator says")
-        lacking = [n for n, p in known.items()
-                   if p.default is None and n not in self.prior.parameters]
-        if lacking:
-            raise SimulatorError(f"the prior lacks {', '.join(lacking)}",
-                                 allowed=f"all parameters that have no default: {', '.join(known)}")
+        check_names(self.simulator.name, self.built,
+                    {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items()})
 
     def check_pairing(self, estimator: Component, observed: Any) -> features.View:
         """Refuse an estimator that cannot work with this study; what it will see, if it can."""
@@ -271,6 +256,24 @@ def chosen(role: str, given: Any) -> Component:
     if isinstance(given, str):
         return Component.choose(role, given, {})
     raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
+
+
+def check_names(simulator: str, built: Any, given: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse parameters (name -> shape) that a simulator does not know, or that it lacks."""
+    declared = getattr(built, "parameters", None)
+    if not declared:
+        return
+    known = {p.name: p for p in declared}
+    for name, shape in given.items():
+        if name not in known:
+            raise unknown_name(f"parameter of simulator {simulator!r}", name, known)
+        if shape != tuple(known[name].shape):
+            raise ConfigError(f"{name!r} has shape {shape}",
+                              allowed=f"{tuple(known[name].shape)}, as the simulator says")
+    lacking = [n for n, p in known.items() if p.default is None and n not in given]
+    if lacking:
+        raise SimulatorError(f"there is no value of {', '.join(lacking)}",
+                             allowed=f"all parameters that have no default: {', '.join(known)}")
 
 
 def _seed(seed: Any) -> int:

@@ -6,8 +6,9 @@ that is validated and kept is an exponential average of the weights,
 
     w_avg <- d w_avg + (1 - d) w,   d = min(0.99, k / (k + 9)) at step k,
 
-which is as quiet as one trained with an annealed rate, at any time, so that no schedule has to know
-when training ends.  It ends when the average's validation loss has stalled.
+which is nearly as quiet as one trained with an annealed rate, at any time, so that no schedule has
+to know when training ends.  When the average's validation loss has stalled for a third of the
+patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.
 
 The batches of an epoch are seeded by (seed, epoch) alone, so a fit that was killed resumes from its
 checkpoint exactly: the same batches, the same network.
@@ -37,6 +38,7 @@ CHECKPOINT_SECONDS = 20.0
 STALL = 1e-3  # a smaller gain does not prolong training
 STALL_STEPS = 200  # patience is no shorter than this; two lengths of the average
 DECAY = 0.99
+DROP = 0.4
 PIECE = 4096
 
 # (the network, a batch of columns) -> a loss for each row
@@ -76,6 +78,7 @@ class State:
     epoch: int = 0
     step: int = 0
     stalled: int = 0
+    drops: int = 0  # of the rate
     reference: float = math.inf  # the validation loss that progress is measured from
 
 
@@ -102,6 +105,7 @@ def train(net: nn.Module, loss: Loss, source: Source, config: Any, *, seed: int,
             s.reference, s.stalled = now, 0
         else:
             s.stalled += 1
+            s.drops += s.stalled % max(1, patience // 3) == 0
         s.epoch += 1
         s.history.seconds += time.monotonic() - began
         began = time.monotonic()
@@ -126,7 +130,7 @@ def _epoch(s: State, loss: Loss, source: Source, rate: float, clip: float, seed:
     for batch in source.epoch(s.epoch):
         s.step += 1
         for group in s.optimiser.param_groups:
-            group["lr"] = rate * min(1.0, s.step / warm)
+            group["lr"] = rate * DROP**s.drops * min(1.0, s.step / warm)
         s.optimiser.zero_grad(set_to_none=True)
         value = loss(s.net, batch).mean()
         value.backward()
@@ -156,7 +160,7 @@ def checkpoint(file: Path, s: State) -> None:
     held = io.BytesIO()
     torch.save({"net": s.net.state_dict(), "average": s.average.state_dict(), "best": s.best,
                 "optimiser": s.optimiser.state_dict(), "history": vars(s.history), "epoch": s.epoch,
-                "step": s.step, "stalled": s.stalled, "reference": s.reference}, held)
+                "step": s.step, "stalled": s.stalled, "drops": s.drops, "reference": s.reference}, held)
     write_atomic(file, [held.getvalue()])
 
 
@@ -168,7 +172,7 @@ def _resume(file: Path, s: State) -> None:
         s.optimiser.load_state_dict(held["optimiser"])
         s.history, s.best = History(**held["history"]), held["best"]
         s.epoch, s.step = held["epoch"], held["step"]
-        s.stalled, s.reference = held["stalled"], held["reference"]
+        s.stalled, s.drops, s.reference = held["stalled"], held["drops"], held["reference"]
     except Exception as cause:
         raise EstimatorError(f"the checkpoint {file} cannot be read: {cause}",
                              fix=f"delete it to train from the start: {file}") from cause

@@ -1,0 +1,28 @@
+"""The records; neither jax nor numpyro is imported here."""
+
+from inferkit import EstimatorSpec, hookimpl
+
+COMMON = {"consumes": ("gradient",), "amortised": False, "needs_observed": True,
+          "accepts": ("features", "arrays")}
+
+
+@hookimpl
+def inferkit_estimators():
+    yield EstimatorSpec(
+        name="nuts", summary="No-U-Turn sampler on a differentiable log-density",
+        target="inferkit_numpyro.mcmc:NUTS", config="inferkit_numpyro.config:NUTSConfig", **COMMON)
+    yield EstimatorSpec(
+        name="hmc", summary="Hamiltonian Monte Carlo of a fixed length",
+        target="inferkit_numpyro.mcmc:HMC", config="inferkit_numpyro.config:HMCConfig", **COMMON)
+    yield EstimatorSpec(
+        name="laplace", summary="a Gaussian at the posterior's mode",
+        target="inferkit_numpyro.approximate:Laplace",
+        config="inferkit_numpyro.config:LaplaceConfig", gives=("samples", "log_prob"), **COMMON)
+    yield EstimatorSpec(
+        name="svi", summary="variational inference with a guide of your choice",
+        target="inferkit_numpyro.approximate:SVI", config="inferkit_numpyro.config:SVIConfig",
+        **COMMON)
+    yield EstimatorSpec(
+        name="gradient", summary="the best parameters by gradient descent (optax); no uncertainty",
+        target="inferkit_numpyro.approximate:Gradient",
+        config="inferkit_numpyro.config:GradientConfig", **COMMON)

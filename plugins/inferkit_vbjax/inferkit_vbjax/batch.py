@@ -1,0 +1,153 @@
+"""From a study's rows to compiled batches, and to pure functions of one parameter set.
+
+What a network and a field have in common: parameters by dotted name, (n, *shape) arrays in and out
+with rows first, batches of one compiled size, and memory that grows with the batch alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inferkit.errors import SimulatorError, unknown_name
+from inferkit.protocols import Output, Parameter
+from inferkit_vbjax import network, noise
+from inferkit_vbjax.network import Plan
+
+
+class Batches:
+    """Runs a plan over rows of parameters.
+
+    parameters: their declarations, whose defaults fill in; scales: widths that a parameter may have
+    beside (): () or (nodes,), say.  expand(name, array (width, rows)) -> (nodes or 1, rows).
+    """
+
+    def __init__(self, plan: Plan, parameters: Sequence[Parameter], outputs: Sequence[Output], *,
+                 who: str, stochastic: bool, batch: int, precision: str, block: int = 0,
+                 noise_seed: int | None = None, widths: Mapping[str, int] | None = None,
+                 expand: Callable[[str, Any], Any] | None = None):
+        self.plan, self.outputs, self.who = plan, outputs, who
+        self.parameters = {p.name: p for p in parameters}
+        self.stochastic, self.batch, self.precision = stochastic, batch, precision
+        self.noise_seed = noise_seed
+        frames = plan.steps // plan.frame
+        steps = block or int(np.sqrt(plan.transient + plan.steps)) + 1
+        self.block = max(1, min(frames, steps // plan.frame))
+        self.widths = widths or {}
+        self.expand = expand or (lambda name, value: value)
+
+    def context(self):
+        """float64 inside only; nothing else in the process changes."""
+        return jax.enable_x64(True) if self.precision == "float64" else contextlib.nullcontext()
+
+    def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
+        n = len(seeds)
+        columns = self._columns(theta, n)
+        keys = noise.row_keys(seeds)
+        out = {o.name: np.empty((n, *o.shape), o.dtype) for o in self.outputs}
+        for first in range(0, n, self.batch):
+            last = min(first + self.batch, n)
+            # The last row fills the batch up: one program, so a row's bytes are always the same.
+            pick = np.minimum(np.arange(first, first + self.batch), last - 1)
+            with self.context():
+                made = self._compiled(
+                    {k: np.ascontiguousarray(v[:, pick]) for k, v in columns.items()}, keys[:, pick])
+            for name, value in made.items():
+                rows = np.moveaxis(np.asarray(value), -1, 0)[: last - first]
+                out[name][first:last] = rows.reshape(out[name][first:last].shape)
+        return out
+
+    def prepare(self) -> None:
+        """Compile."""
+        self.simulate({}, np.zeros(1, np.uint64))
+
+    @cached_property
+    def _compiled(self) -> Callable:
+        plan = self.plan
+
+        def compute(p, keys):
+            p = {k: self.expand(k, v) for k, v in p.items()}
+            return network.run(plan, p, self._normals(keys), keys.shape[1])
+
+        return jax.jit(compute)
+
+    def _normals(self, keys: Any) -> Callable | None:
+        if not self.stochastic:
+            return None
+        if self.noise_seed is not None:  # one column, which broadcasts
+            keys = noise.row_keys(np.array([self.noise_seed]))
+        return network.counter_normals(self.plan, keys)
+
+    def _columns(self, theta: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
+        """Every parameter as (width, n) numpy arrays, defaults filled in."""
+        self._check_names(theta)
+        out = {}
+        for name, declared in self.parameters.items():
+            if name in theta:
+                value = np.asarray(theta[name], np.float64)
+                if value.ndim == 0 or len(value) != n:
+                    raise SimulatorError(f"{self.who}: {name} has shape {value.shape} for {n} rows",
+                                         allowed=f"({n},) or ({n}, {self._width(name)})")
+                value = value.reshape(n, -1).T
+                self._check_width(name, len(value))
+            else:
+                default = np.asarray(declared.default, np.float64).reshape(-1, 1)
+                value = np.broadcast_to(default, (len(default), n))
+            out[name] = value.astype(self.plan.dtype)
+        return out
+
+    def _width(self, name: str) -> int:
+        return self.widths.get(name, self.plan.nodes)
+
+    def _check_width(self, name: str, width: int) -> None:
+        if width not in (1, self._width(name)):
+            raise SimulatorError(f"{self.who}: {name} has {width} values a row",
+                                 allowed=f"1 or {self._width(name)}")
+
+    def _check_names(self, theta: Mapping[str, Any]) -> None:
+        if "noise.sigma" in theta and not self.stochastic:
+            raise SimulatorError(f"{self.who}: noise.sigma is given, but the settings say no noise",
+                                 fix="a noise above 0 in the settings")
+        for name in theta:
+            if name not in self.parameters:
+                raise unknown_name(f"parameter of {self.who}", name, self.parameters, SimulatorError)
+
+    def one(self, theta: Mapping[str, Any], normals: Callable | None) -> dict[str, Any]:
+        """Outputs of one parameter set, in JAX; a gradient keeps one state a block."""
+        self._check_names(theta)
+        plan, p = self.plan, {}
+        for name, declared in self.parameters.items():
+            value = jnp.asarray(theta.get(name, declared.default), plan.dtype).reshape(-1, 1)
+            self._check_width(name, len(value))
+            p[name] = self.expand(name, value)
+        made = network.run(plan, p, normals, 1, self.block)
+        return {o.name: made[o.name].reshape(o.shape) for o in self.outputs}
+
+    def jax_function(self) -> Callable:
+        """f(theta, key) -> outputs of one parameter set: pure, so jit, vmap and grad apply."""
+
+        def f(theta, key):
+            return self.one(theta, self._normals(noise.from_jax_key(key)))
+
+        return f
+
+    def jax_latent(self) -> tuple[Callable, tuple[int, ...]]:
+        """(f(theta, z) -> outputs, the shape of z): standard normals z in place of the noise.
+
+        z: (steps, noisy states, nodes), the transient's steps included.
+        """
+        shape = self.plan.latent_shape
+
+        def f(theta, z):
+            z = jnp.asarray(z, self.plan.dtype)
+            if z.shape != shape:
+                raise SimulatorError(f"{self.who}: z has shape {z.shape}", allowed=str(shape))
+            return self.one(theta, lambda t: [z[t, i][:, None] for i in range(shape[1])])
+
+        return f, shape

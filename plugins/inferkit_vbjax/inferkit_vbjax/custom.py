@@ -1,0 +1,156 @@
+"""Your own `network(x, p)` as a simulator: its derivative is all that you write.
+
+    def network(x, p):                          # x (states, nodes), p your parameters by name
+        c = 0.03 * x.sum(axis=1)
+        return dfun("mpr")(x, (c[0], c[1]), p)
+
+    simulator = own(network, {"eta": -5.0}, initial=…, dt=0.01, duration=5.0, noise=0.1)
+
+It is vectorised over rows (as the last axis), so one row's code is all that there is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inferkit.errors import ConfigError, unknown_name
+from inferkit.protocols import Parameter
+from inferkit_vbjax.batch import Batches
+from inferkit_vbjax.config import FieldConfig, Monitor
+from inferkit_vbjax.masses import MASSES, Mass
+from inferkit_vbjax.network import Plan
+from inferkit_vbjax.simulator import Watch, whole
+
+
+class Values(dict):
+    """Parameters by name; p.eta is p["eta"], so that code written for named tuples runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no parameter {name!r}; there are {', '.join(self)}") from None
+
+
+def dfun(mass: str) -> Callable:
+    """f(x, c, p) -> dx of a mass by name.
+
+    x: its states, first axis; c: one coupling an input, or one for the default input; p: parameters by
+    name, those left out at their defaults.
+    """
+    if mass not in MASSES:
+        raise unknown_name("mass", mass, MASSES)
+    known = MASSES[mass]
+
+    def f(x: Any, c: Any, p: Mapping[str, Any] | None = None) -> jax.Array:
+        inputs = dict.fromkeys(known.inputs, 0.0)
+        if isinstance(c, (tuple, list)):
+            inputs |= dict(zip(known.inputs, c))
+        else:
+            inputs[known.default_input] = c
+        told = {**known.parameters, **{k: v for k, v in (p or {}).items() if k in known.parameters}}
+        d = known.drift(dict(zip(known.states, x)), inputs, told)
+        return jnp.stack([d[s] for s in known.states])
+
+    return f
+
+
+class own:  # noqa: N801 - called like a function: it makes a simulator of one
+    """A simulator from `network(x, p) -> dx/dt`.
+
+    parameters: name -> default, a number or an array.  initial: the beginning (states, nodes).
+    states: names of the rows of x ("x0", "x1", … where left out).  noise: the standard deviation's
+    default for noise.sigma, added to the states in `noisy` (all, where left out).  positive: states
+    kept at 0 or above.  monitors: as in `NetworkConfig`; every state at each step, where left out.
+    dt, duration, transient: in the network's own unit of time.
+    """
+
+    def __init__(self, network: Callable, parameters: Mapping[str, Any], *, initial: Any,
+                 dt: float = 0.1, duration: float = 10.0, transient: float = 0.0, noise: float = 0.0,
+                 states: Sequence[str] = (), noisy: Sequence[str] | None = None,
+                 positive: Sequence[str] = (), monitors: Sequence[Monitor] = (),
+                 method: str = "heun", batch: int = 256, precision: str = "float32"):
+        self.network, self.__name__ = network, network.__name__
+        self._arguments = {k: v for k, v in locals().items() if k not in ("self", "network")}
+        self.settings = repr(self._arguments)  # part of what identifies its simulations
+        start = np.asarray(initial, float)
+        if start.ndim != 2:
+            raise ConfigError(f"initial has shape {start.shape}", allowed="(states, nodes)")
+        self.states = states = tuple(states) or tuple(f"x{i}" for i in range(len(start)))
+        if len(states) != len(start):
+            raise ConfigError(f"{len(states)} names for {len(start)} states")
+        for name in parameters:
+            if "." in name:
+                raise ConfigError(f"parameter {name!r} has a dot in its name")
+        FieldConfig(dt=dt, duration=duration, transient=transient, batch=batch, sigma=noise)  # checked
+        nodes = start.shape[1]
+        self.shapes = {k: np.shape(v) for k, v in parameters.items()}
+        values = {**parameters, **({"noise.sigma": noise} if noise else {})}
+        values |= {f"initial.{s}": row for s, row in zip(states, start)}
+        self.parameters = tuple(Parameter(k, np.shape(v), "", np.asarray(v, float).tolist())
+                                for k, v in values.items())
+        mass = Mass(self._drift, dict.fromkeys(states, 0.0), {}, {}, "", tuple(states), noise,
+                    tuple(positive))
+        steps, before = max(1, whole(duration / dt)), whole(transient / dt)
+        watch = Watch(tuple(monitors) or tuple(Monitor("subsample", of=s, name=s) for s in states),
+                      mass, nodes, dt, steps, before, precision)
+        self.outputs = watch.outputs
+        self.plan = Plan(mass, nodes, {}, None, "linear", dt, method == "heun", before, watch.steps,
+                         watch.frame, tuple(states if noisy is None else noisy), watch.start, None,
+                         None, np.dtype(precision))
+        widths = {p.name: int(np.prod(p.shape, dtype=int)) for p in self.parameters}
+        self.batches = Batches(self.plan, self.parameters, self.outputs, who=f"{network.__name__}()",
+                               stochastic=noise > 0, batch=batch, precision=precision, widths=widths)
+        self.batch_size, self.stochastic = batch, noise > 0
+        self._check(start)
+
+    def __reduce__(self) -> Any:
+        told = dict(self._arguments)
+        return _again, (self.network, told.pop("parameters"), told)
+
+    def _drift(self, x: Mapping[str, Any], c: Any, p: Mapping[str, Any]) -> dict[str, Any]:
+        def one(stacked, own):
+            return jnp.asarray(self.network(stacked, Values(own)))
+
+        stacked = jnp.stack([x[s] for s in self.states])  # JAX sorts the keys of a dict it carries
+        rows = stacked.shape[-1]
+        mine = {k: jnp.broadcast_to(p[k], (*p[k].shape[:-1], rows)).reshape(*shape, rows)
+                for k, shape in self.shapes.items()}
+        d = jax.vmap(one, in_axes=-1, out_axes=-1)(stacked, mine)
+        return dict(zip(self.states, d))
+
+    def _check(self, start: np.ndarray) -> None:
+        """The network's own mistakes, told in its own shapes."""
+        own = Values({k: jnp.asarray(p.default) for k, p in
+                      ((p.name, p) for p in self.parameters) if k in self.shapes})
+        try:
+            made = jax.eval_shape(lambda: jnp.asarray(self.network(jnp.asarray(start), own)))
+        except Exception as cause:
+            where = inspect.getsourcefile(self.network) or "your code"
+            raise ConfigError(f"{self.network.__name__}(x, p) in {where} fails on x of shape "
+                              f"{start.shape}: {type(cause).__name__}: {cause}") from cause
+        if made.shape != start.shape:
+            raise ConfigError(f"{self.network.__name__}(x, p) returned shape {made.shape}",
+                              allowed=f"{start.shape}, that of x")
+
+    def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
+        return self.batches.simulate(theta, seeds)
+
+    def prepare(self) -> None:
+        self.batches.prepare()
+
+    def jax_function(self):
+        return self.batches.jax_function()
+
+    def jax_latent(self):
+        return self.batches.jax_latent()
+
+
+def _again(network: Callable, parameters: Any, told: dict) -> own:
+    return own(network, parameters, **told)
