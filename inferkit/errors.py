@@ -79,14 +79,19 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
+MANY = 60
+"""An error lists so many names at most."""
+
+
 def unknown_name(
     kind: str, name: str, known: Iterable[str], error: type[InferkitError] = ConfigError
 ) -> InferkitError:
     """The error for a name that is not among the known ones, with the nearest as a remedy."""
     known = sorted(str(k) for k in known)
     near = closest(name, known)
+    told = ", ".join(known[:MANY]) + (f", … ({len(known)} in all)" if len(known) > MANY else "")
     return error(
         f"unknown {kind} {name!r}",
-        allowed=", ".join(known) if known else f"there are no {kind}s",
+        allowed=told or f"there are no {kind}s",
         fix=f"did you mean {near!r}?" if near else None,
     )

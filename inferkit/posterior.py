@@ -32,10 +32,15 @@ class Samples:
         self.values, self.names, self.units, self._prior = values, tuple(names), dict(units), prior
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """A parameter's draws: (n,) or (m, n)."""
-        if name not in self.names:
-            raise unknown_name("parameter", name, self.names)
-        return self.values[..., self.names.index(name)]
+        """A parameter's draws: (n,) or (m, n), with its own shape behind."""
+        if name in self.names:
+            return self.values[..., self.names.index(name)]
+        at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
+        if not at or self._prior is None or name not in self._prior.parameters:
+            known = self.names if self._prior is None else tuple(self._prior.parameters)
+            raise unknown_name("parameter", name, known)
+        return self.values[..., at].reshape(*self.values.shape[:-1],
+                                            *self._prior.parameters[name][0])
 
     def __len__(self) -> int:
         return len(self.values)

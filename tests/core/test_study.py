@@ -313,3 +313,16 @@ def test_functions_from_files(tmp_path):
         changed.simulate(300)
     with pytest.raises(ConfigError, match="has no 'nothing'"):
         config.read(write(tmp_path, file.read_text().replace(":simulate", ":nothing"), "b.toml"))
+
+
+def test_draws_of_a_vector_have_its_shape(tmp_path):
+    prior = ik.Prior({"mean": ik.Normal(0.0, 1.0, shape=(2, 3)), "s": ik.Normal(0.0, 1.0)})
+    study = ik.Study(lambda t, rng: {"y": t["mean"].sum() + t["s"]}, prior, quiet=True, seed=1,
+                     path=tmp_path / "r",
+                     executor=ik.executor("local", workers=0), observed=0.3)
+    study.simulate(400)
+    draws = study.fit().sample(30)
+    assert draws["mean"].shape == (30, 2, 3) and draws["s"].shape == (30,)
+    assert (draws["mean"][:, 1, 2] == draws["mean[1,2]"]).all()
+    with pytest.raises(ConfigError, match="did you mean"):
+        draws["means"]

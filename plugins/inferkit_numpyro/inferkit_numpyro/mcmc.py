@@ -72,8 +72,11 @@ class Chains:
         draw = jax.jit(partial(drawn, mcmc.sampler), static_argnums=1)
         while done < self.config.draws:
             state, block = draw(state, min(self.config.block, self.config.draws - done))
-            kept.append({k: np.moveaxis(np.asarray(v), 0, 1) for k, v in block.items()})
-            block = kept[-1]
+            block = {k: np.asarray(v) for k, v in block.items()}
+            if self.config.chains == 1:  # a single chain has no axis for chains
+                block = {k: v[:, None] for k, v in block.items()}
+            block = {k: np.moveaxis(v, 0, 1) for k, v in block.items()}
+            kept.append(block)
             done += block["z"].shape[1]
             seconds = before + time.monotonic() - began
             self._save(state, joined(kept), restarts, seconds)
@@ -101,6 +104,8 @@ class Chains:
             mcmc.warmup(k, init_params=start, extra_fields=FIELDS)
             state = mcmc.post_warmup_state
             height = -np.asarray(state.potential_energy)
+            if self.config.chains == 1:
+                return state, attempt
             dim = sum(int(np.prod(v.shape[1:])) for v in state.z.values())
             low = height < height.max() - STUCK - 3 * np.sqrt(2 * dim)
             if not np.isfinite(height).all():
@@ -120,7 +125,8 @@ class Chains:
                                  jax.random.fold_in(self.key, 100))
         if c.pathfinder and noise is None:
             z = pathfinder(self.target, z, jax.random.fold_in(self.key, 101))
-        return {"z": z} if noise is None else {"z": z, "noise": noise}
+        start = {"z": z} if noise is None else {"z": z, "noise": noise}
+        return start if c.chains > 1 else {k: v[0] for k, v in start.items()}
 
     def _engine(self, held: dict[str, np.ndarray], restarts: int) -> Draws:
         z = held["z"]
@@ -131,7 +137,7 @@ class Chains:
         bfmi = np.square(np.diff(energy, axis=1)).sum(1) / np.square(
             energy - energy.mean(1, keepdims=True)).sum(1)
         info = {
-            "ess": {n: float(effective_sample_size(chains[..., i])) for i, n in enumerate(names)},
+            "ess": {n: ess(chains[..., i]) for i, n in enumerate(names)},
             "divergences": int(held["diverging"].sum()), "e_bfmi": float(bfmi.min()),
             "gradients": int(held["num_steps"].sum()), "restarts": restarts,
             "chains": int(z.shape[0]), "draws": int(z.shape[1]), "likelihood": self.target.kind,
@@ -166,6 +172,17 @@ class Chains:
                                  fix=f"delete it to sample from the start: {self.file}") from cause
         held = {k.removeprefix("draws/"): v for k, v in told.items() if k.startswith("draws/")}
         return state, held, int(told["restarts"]), float(told["seconds"])
+
+
+def ess(chains: np.ndarray) -> float:
+    """Effective sample size of (chains, draws).
+
+    Where draws alternate so well that the estimate exceeds n log10 n, or its autocorrelation time
+    comes out below 0, that bound is told: more is not to be trusted.
+    """
+    n = chains.size
+    found, most = float(effective_sample_size(chains)), n * np.log10(n)
+    return found if 0 < found < most else float(most)
 
 
 def drawn(kernel: Any, state: Any, n: int) -> tuple[Any, dict[str, jax.Array]]:

@@ -73,16 +73,16 @@ class Batches:
 
         def compute(p, keys):
             p = {k: self.expand(k, v) for k, v in p.items()}
-            return network.run(plan, p, self._normals(keys), keys.shape[1])
+            return network.run(plan, p, self._noise(keys), keys.shape[1])
 
         return jax.jit(compute)
 
-    def _normals(self, keys: Any) -> Callable | None:
+    def _noise(self, keys: Any) -> network.Noise | None:
         if not self.stochastic:
             return None
         if self.noise_seed is not None:  # one column, which broadcasts
             keys = noise.row_keys(np.array([self.noise_seed]))
-        return network.counter_normals(self.plan, keys)
+        return network.counter_noise(self.plan, keys)
 
     def _columns(self, theta: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
         """Every parameter as (width, n) numpy arrays, defaults filled in."""
@@ -118,7 +118,7 @@ class Batches:
             if name not in self.parameters:
                 raise unknown_name(f"parameter of {self.who}", name, self.parameters, SimulatorError)
 
-    def one(self, theta: Mapping[str, Any], normals: Callable | None) -> dict[str, Any]:
+    def one(self, theta: Mapping[str, Any], drawn: network.Noise | None) -> dict[str, Any]:
         """Outputs of one parameter set, in JAX; a gradient keeps one state a block."""
         self._check_names(theta)
         plan, p = self.plan, {}
@@ -126,14 +126,14 @@ class Batches:
             value = jnp.asarray(theta.get(name, declared.default), plan.dtype).reshape(-1, 1)
             self._check_width(name, len(value))
             p[name] = self.expand(name, value)
-        made = network.run(plan, p, normals, 1, self.block)
+        made = network.run(plan, p, drawn, 1, self.block)
         return {o.name: made[o.name].reshape(o.shape) for o in self.outputs}
 
     def jax_function(self) -> Callable:
         """f(theta, key) -> outputs of one parameter set: pure, so jit, vmap and grad apply."""
 
         def f(theta, key):
-            return self.one(theta, self._normals(noise.from_jax_key(key)))
+            return self.one(theta, self._noise(noise.from_jax_key(key)))
 
         return f
 
@@ -148,6 +148,6 @@ class Batches:
             z = jnp.asarray(z, self.plan.dtype)
             if z.shape != shape:
                 raise SimulatorError(f"{self.who}: z has shape {z.shape}", allowed=str(shape))
-            return self.one(theta, lambda t: [z[t, i][:, None] for i in range(shape[1])])
+            return self.one(theta, network.given_noise(z))
 
         return f, shape

@@ -139,7 +139,7 @@ class NetworkConfig:
     defaults: dict[str, Any] | None = None
     monitors: tuple[Monitor, ...] = (Monitor(period=1.0),)
     stimulus: Stimulus | None = None
-    batch: int = 256
+    batch: int = 64
     precision: Literal["float32", "float64"] = "float32"
     block: int = 0
 

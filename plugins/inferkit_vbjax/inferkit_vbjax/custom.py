@@ -75,7 +75,7 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
                  dt: float = 0.1, duration: float = 10.0, transient: float = 0.0, noise: float = 0.0,
                  states: Sequence[str] = (), noisy: Sequence[str] | None = None,
                  positive: Sequence[str] = (), monitors: Sequence[Monitor] = (),
-                 method: str = "heun", batch: int = 256, precision: str = "float32"):
+                 method: str = "heun", batch: int = 64, precision: str = "float32"):
         self.network, self.__name__ = network, network.__name__
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "network")}
         self.settings = repr(self._arguments)  # part of what identifies its simulations

@@ -54,9 +54,10 @@ def _mpr(x, c, p):
     r, v = x["r"], x["V"]
     current = p["cr"] * c["r"] + p["cv"] * c["V"]
     rate = np.pi * p["tau"] * r
+    per = 1 / p["tau"]  # a row's, not a node's: one division, then products
     return {
-        "r": (p["Delta"] / (np.pi * p["tau"]) + 2 * r * v) / p["tau"],
-        "V": (v * v + p["eta"] + p["J"] * p["tau"] * r + p["I"] + current - rate * rate) / p["tau"],
+        "r": (p["Delta"] * per / np.pi + 2 * r * v) * per,
+        "V": (v * v + p["eta"] + p["J"] * p["tau"] * r + p["I"] + current - rate * rate) * per,
     }
 
 

@@ -27,15 +27,14 @@ class Running:
     """A monitor's functions.  `frame` and `result` may be None; `every`: steps a frame."""
 
     every: int
-    start: Callable[[], Any]
+    start: Callable[[Any], Any]  # the first value (nodes, rows) that it will see
     step: Callable[[Any, Any, Any], Any]  # accumulators, value (nodes, rows), index of the step
     frame: Callable[[Any], tuple[Any, Any]] | None = None
     result: Callable[[Any], Any] | None = None
 
 
 def subsample(nodes, rows, dtype, every) -> Running:
-    return Running(every, lambda: jnp.zeros((nodes, rows), dtype), lambda a, x, i: x,
-                   lambda a: (a, a))
+    return Running(every, jnp.zeros_like, lambda a, x, i: x, lambda a: (a, a))
 
 
 def average(nodes, rows, dtype, every, gain=None) -> Running:
@@ -43,7 +42,7 @@ def average(nodes, rows, dtype, every, gain=None) -> Running:
         mean = total / every
         return jnp.zeros_like(total), mean if gain is None else jnp.asarray(gain, dtype) @ mean
 
-    return Running(every, lambda: jnp.zeros((nodes, rows), dtype), lambda a, x, i: a + x, frame)
+    return Running(every, jnp.zeros_like, lambda a, x, i: a + x, frame)
 
 
 def bold(nodes, rows, dtype, every, dt) -> Running:
@@ -66,8 +65,8 @@ def bold(nodes, rows, dtype, every, dt) -> Running:
         _, _, v, q = state
         return state, v0 * (k1 * (1 - q) + k2 * (1 - q / v) + k3 * (1 - v))
 
-    def start():
-        one = jnp.ones((nodes, rows), dtype)
+    def start(x):
+        one = jnp.ones_like(x)
         return jnp.zeros_like(one), one, one, one
 
     return Running(every, start, step, frame)
@@ -76,8 +75,8 @@ def bold(nodes, rows, dtype, every, dt) -> Running:
 def covariance(nodes, rows, dtype, every, frames, correlation=False) -> Running:
     """Over the means of `every` steps; the matrix changes once a frame."""
 
-    def start():
-        zero = jnp.zeros((nodes, rows), dtype)
+    def start(x):
+        zero = jnp.zeros_like(x)
         return zero, zero, jnp.zeros((nodes, nodes, rows), dtype), jnp.zeros((), dtype)
 
     def step(a, x, i):
@@ -106,14 +105,13 @@ def spectrum(nodes, rows, dtype, steps, dt, frequencies) -> Running:
     """|2/T sum (x - x(0)) exp(-i w t)|; x(0) is taken off so that float32 keeps what varies."""
     turns = np.asarray(frequencies) * dt / 1000
 
-    def start():
+    def start(x):
         zero = jnp.zeros((len(turns), nodes, rows), dtype)
-        return zero, zero, jnp.zeros((nodes, rows), dtype)
+        return zero, zero, x
 
     def step(a, x, i):
-        first = jnp.where(i == 0, x, a[2])
         phase = (2 * np.pi * ((jnp.asarray(turns, dtype) * i) % 1.0))[:, None, None]
-        return a[0] + (x - first) * jnp.cos(phase), a[1] + (x - first) * jnp.sin(phase), first
+        return a[0] + (x - a[2]) * jnp.cos(phase), a[1] + (x - a[2]) * jnp.sin(phase), a[2]
 
     def result(a):
         return 2 / steps * jnp.sqrt(a[0] ** 2 + a[1] ** 2 + np.finfo(dtype).tiny)
@@ -121,19 +119,30 @@ def spectrum(nodes, rows, dtype, steps, dt, frequencies) -> Running:
     return Running(steps, start, step, None, result)
 
 
-def moments(nodes, rows, dtype, steps, spread: bool) -> Running:
-    """Mean, or standard deviation, over time."""
+def moments(nodes, rows, dtype, every, spread: bool) -> Running:
+    """Mean, or standard deviation, over time.
 
-    def start():
-        zero = jnp.zeros((nodes, rows), dtype)
-        return zero, zero
+    Within a frame, sums of differences from the last frame's mean; frames are joined by Chan's rule.
+    """
+
+    def start(x):
+        zero = jnp.zeros_like(x)
+        return x, zero, zero, zero, zero, jnp.zeros((), dtype)
 
     def step(a, x, i):
-        before = x - a[0]
-        mean = a[0] + before / (jnp.asarray(i, dtype) + 1)
-        return mean, a[1] + before * (x - mean)
+        near, one, two, *rest = a
+        gap = x - near
+        return near, one + gap, two + gap * gap if spread else two, *rest
+
+    def frame(a):
+        near, one, two, mean, square, count = a
+        here, total = near + one / every, count + every
+        gap = here - mean
+        square = square + two - one * one / every + gap * gap * (count * every / total)
+        zero = jnp.zeros_like(one)
+        return (here, zero, zero, mean + gap * (every / total), square, total), None
 
     def result(a):
-        return jnp.sqrt(a[1] / steps + np.finfo(dtype).tiny) if spread else a[0]
+        return jnp.sqrt(a[4] / a[5] + np.finfo(dtype).tiny) if spread else a[3]
 
-    return Running(steps, start, step, None, result)
+    return Running(every, start, step, frame, result)

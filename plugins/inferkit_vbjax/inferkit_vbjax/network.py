@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inferkit_vbjax import noise
+from inferkit_vbjax import noise as counter
 from inferkit_vbjax.masses import Mass
 from inferkit_vbjax.monitors import Running
 
@@ -57,10 +57,22 @@ class Plan:
         return (self.transient + self.steps, len(self.noisy), self.nodes)
 
 
-def run(plan: Plan, p: Mapping[str, Any], normals: Callable | None, rows: int, block: int = 0):
-    """Outputs with rows last.  p: (nodes or 1, rows) arrays; normals(t) -> a list of (nodes, rows).
+@dataclass(frozen=True)
+class Noise:
+    """words(t) -> what a step's normals are made of; normals(words) -> a list of (nodes, rows)."""
+
+    words: Callable[[Any], Any]
+    normals: Callable[[Any], list]
+
+
+def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block: int = 0):
+    """Outputs with rows last.  p: (nodes or 1, rows) arrays.
 
     block: frames between the states that a gradient keeps; 0 keeps all (no gradient wanted).
+
+    What several parts of a step read is carried from the step before, because XLA computes an array
+    again for each of its readers unless a loop hands it over: the noise is prepared two steps (words)
+    and one step (normals) ahead, and monitors see a state at the beginning of the step that follows.
     """
     own = {k.removeprefix("model."): v for k, v in p.items()
            if k.startswith("model.") or "." not in k}
@@ -68,8 +80,7 @@ def run(plan: Plan, p: Mapping[str, Any], normals: Callable | None, rows: int, b
     x = {s: jnp.broadcast_to(p[f"initial.{s}"], (plan.nodes, rows)).astype(plan.dtype)
          for s in plan.mass.states}
     couple = _coupling(plan, p)
-    ring = _ring(plan, x)
-    scale = None if normals is None else p["noise.sigma"] * np.sqrt(plan.dt).astype(plan.dtype)
+    scale = None if noise is None else p["noise.sigma"] * np.sqrt(plan.dt).astype(plan.dtype)
 
     def slope(x, ring, t):
         d = plan.mass.drift(x, couple(x, ring, t), own)
@@ -82,28 +93,31 @@ def run(plan: Plan, p: Mapping[str, Any], normals: Callable | None, rows: int, b
     def positive(x):
         return {s: jnp.maximum(v, 0) if s in plan.mass.positive else v for s, v in x.items()}
 
-    def step(x, ring, t):
+    def step(carry, t):
+        x, ring, ahead = carry
         kick = {}
-        if normals is not None:
-            kick = {s: scale * z for s, z in zip(plan.noisy, normals(t))}
+        if noise is not None:
+            words, normals = ahead
+            kick = {s: scale * z for s, z in zip(plan.noisy, normals)}
+            ahead = noise.words(t + 2), noise.normals(words)
         d1 = slope(x, ring, t)
         y = positive({s: x[s] + plan.dt * d1[s] + kick.get(s, 0) for s in x})
         if plan.heun:
             ring = _push(plan, ring, y, t + 1)  # the same place is written again below
             d2 = slope(y, ring, t + 1)
             y = positive({s: x[s] + plan.dt / 2 * (d1[s] + d2[s]) + kick.get(s, 0) for s in x})
-        return y, _push(plan, ring, y, t + 1)
+        return (y, _push(plan, ring, y, t + 1), ahead), None
 
     def frame(carry, f):
         def one(inside, i):
-            x, ring, kept = inside
+            carry, kept = inside
             index = f * plan.frame + i
-            x, ring = step(x, ring, index + plan.transient)
-            kept = {n: m.step(kept[n], of(x), index) for n, (of, m) in watched.items()}
-            return (x, ring, kept), None
+            kept = {n: m.step(kept[n], of(carry[0]), index) for n, (of, m) in watched.items()}
+            carry, _ = step(carry, index + plan.transient + 1)
+            return (carry, kept), None
 
         within = int(np.sqrt(plan.frame)) + 1 if block else 0
-        (x, ring, kept), _ = _scan(one, carry, plan.frame, within)
+        (carry, kept), _ = _scan(one, carry, plan.frame, within)
         given = {}
         for name, (_, m) in watched.items():
             if m.frame is None:
@@ -113,15 +127,14 @@ def run(plan: Plan, p: Mapping[str, Any], normals: Callable | None, rows: int, b
             else:  # a longer period: only the frame that ends it counts
                 ends = (f + 1) % (m.every // plan.frame) == 0
                 kept[name], given[name] = jax.lax.cond(ends, m.frame, _not_yet(m), kept[name])
-        return (x, ring, kept), {n: v for n, v in given.items() if v is not None}
-
-    def discarded(carry, t):
-        return step(*carry, t), None
+        return (carry, kept), {n: v for n, v in given.items() if v is not None}
 
     frames = plan.steps // plan.frame
-    carry, _ = _scan(discarded, (x, ring), plan.transient, block * plan.frame)
-    start = {n: m.start() for n, (_, m) in watched.items()}
-    (_, _, kept), series = _scan(frame, (*carry, start), frames, block)
+    ahead = None if noise is None else (noise.words(jnp.asarray(1)),
+                                        noise.normals(noise.words(jnp.asarray(0))))
+    carry, _ = _scan(step, (x, _ring(plan, x), ahead), plan.transient + 1, block * plan.frame)
+    start = {n: m.start(of(carry[0])) for n, (of, m) in watched.items()}
+    (_, kept), series = _scan(frame, (carry, start), frames, block)
     out = {}
     for name, (_, m) in watched.items():
         k = m.every // plan.frame
@@ -207,8 +220,14 @@ def _coupling(plan: Plan, p):
     return couple
 
 
-def counter_normals(plan: Plan, keys):
-    """normals(t) from keys (2, rows)."""
-    count = len(plan.noisy)
-    constants = noise.node_constants((count + 1) // 2, plan.nodes)
-    return lambda t: noise.normals(keys, t, constants, count, plan.dtype)
+def counter_noise(plan: Plan, keys) -> Noise:
+    """Noise from keys (2, rows)."""
+    pairs = (len(plan.noisy) + 1) // 2
+    constants = counter.node_constants(pairs, plan.nodes)
+    return Noise(lambda t: counter.words(keys, t, constants),
+                 lambda words: counter.normals(words, plan.dtype)[: len(plan.noisy)])
+
+
+def given_noise(z) -> Noise:
+    """Noise that is known: standard normals (steps, noisy states, nodes) of one row."""
+    return Noise(lambda t: [z[t, i][:, None] for i in range(z.shape[1])], lambda words: words)

@@ -261,7 +261,7 @@ class Watch:
             elif m.kind == "spectrum":
                 running = monitors.spectrum(n, rows, dtype, self.steps, self.dt, m.frequencies)
             elif m.kind in ("mean", "std"):
-                running = monitors.moments(n, rows, dtype, self.steps, m.kind == "std")
+                running = monitors.moments(n, rows, dtype, every, m.kind == "std")
             else:
                 running = monitors.covariance(n, rows, dtype, every, self.steps // every,
                                               m.kind == "correlation")

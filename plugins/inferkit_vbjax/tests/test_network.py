@@ -117,7 +117,7 @@ def test_a_stimulus_drives_where_and_when_it_is_told():
 def test_the_normals_are_normal_and_independent():
     keys = noise.row_keys(seeds.row_seeds(1, 0, np.arange(200)))
     constants = noise.node_constants(1, 50)
-    draw = jax.jit(lambda t: jnp.stack(noise.normals(jnp.asarray(keys), t, constants, 2)))
+    draw = jax.jit(lambda t: jnp.stack(noise.normals(noise.words(jnp.asarray(keys), t, constants))))
     z = np.stack([np.asarray(draw(t)) for t in range(60)]).astype(float)  # (steps, 2, nodes, rows)
     n = z.size
     assert stats.kstest(z.ravel()[:: 7], "norm").pvalue > 1e-3
@@ -133,12 +133,21 @@ def test_the_normals_are_normal_and_independent():
     assert len(np.unique(z[:, :, :, 0])) > 0.999 * z[..., 0].size
 
 
+def test_its_logarithm_is_one():
+    ends = [0, 255, 256, 2**31, 2**32 - 257, 2**32 - 1]
+    word = np.r_[np.arange(0, 2**32, 65521), ends].astype(np.uint32)
+    exact = np.log(((word >> 8) + 0.5) / 2**24)
+    got = np.asarray(noise._log_unit(jnp.asarray(word), np.float32), float)
+    assert (np.abs(got - exact) < 2e-7 * (1 + np.abs(exact))).all() and (got <= 0).all()
+
+
 @pytest.mark.parametrize("near", ["low", "high"])
 def test_seeds_that_differ_in_one_bit_give_unrelated_noise(near):
     base = 0x123456789ABCDEF0
     bits = range(32, 64) if near == "high" else range(32)
     keys = noise.row_keys(np.array([base ^ (1 << b) for b in bits], np.uint64))
-    z = np.asarray(noise.normals(jnp.asarray(keys), 7, noise.node_constants(1, 4000), 1)[0], float)
+    words = noise.words(jnp.asarray(keys), 7, noise.node_constants(1, 4000))
+    z = np.asarray(noise.normals(words)[0], float)
     c = np.corrcoef(z.T) - np.eye(32)
     assert np.abs(c).max() < 5 / np.sqrt(4000)
 

@@ -1,0 +1,145 @@
+"""Training and sampling times of neural posteriors, beside sbi's defaults in the same run.
+
+    python benchmarks/neural_speed.py train gaussian_linear maf 10000     # or two_moons nsf 100000
+    python benchmarks/neural_speed.py sample                # 100,000 draws for 100 observations
+    python benchmarks/neural_speed.py memory                # a store ten times the memory given
+
+`train`: both learn from the same stored simulations, one thread each, one after the other.  Quality is
+the mean log-density of 5,000 true parameters that neither has seen.  Told are sbi's time and quality,
+inferkit's, and when inferkit's validation first reached sbi's quality (by its own offset between
+validation and test).  `memory` runs in processes of its own and tells their peak.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import numpy as np
+
+import inferkit as ik
+from inferkit import seeds
+
+warnings.filterwarnings("ignore")
+TEST = 5000
+
+
+def study_of(task: str, n: int) -> tuple[ik.Study, np.ndarray, np.ndarray]:
+    simulator = ik.simulator(task)
+    built = simulator.build()
+    study = ik.Study(simulator, built.prior(), estimator="npe", path=f"runs/speed/{task}-{n}", seed=7,
+                     quiet=True)
+    study.simulate(int(np.ceil(n / 0.9)))
+    theta = study.prior.sample(TEST, np.random.default_rng(99))
+    x = built.simulate(theta, seeds.row_seeds(99, 0, np.arange(TEST)))["x"]
+    return study, study.prior.pack(theta), x
+
+
+def sbi_prior(study: ik.Study):
+    import torch
+    from sbi.utils import BoxUniform
+
+    low, high = study.prior.bounds().T
+    if np.isfinite(low).all():
+        return BoxUniform(torch.tensor(low), torch.tensor(high))
+    return torch.distributions.MultivariateNormal(torch.zeros(len(low)), 0.1 * torch.eye(len(low)))
+
+
+def sbi_trained(study: ik.Study, model: str):
+    import torch
+    from sbi.inference import NPE
+
+    torch.manual_seed(1)
+    table = study.training
+    theta = torch.tensor(study.prior.pack(table.theta), dtype=torch.float32)
+    x = torch.tensor(table.x()["x"], dtype=torch.float32)
+    start = time.perf_counter()
+    trainer = NPE(prior=sbi_prior(study), density_estimator=model, show_progress_bars=False)
+    net = trainer.append_simulations(theta, x).train()
+    return trainer, net, time.perf_counter() - start
+
+
+def train(task: str, model: str, n: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    study, theta, x = study_of(task, int(n))
+    _, net, seconds = sbi_trained(study, model)
+    with torch.no_grad():
+        theirs = float(net.log_prob(torch.tensor(theta, dtype=torch.float32)[None],
+                                    torch.tensor(x, dtype=torch.float32)).mean())
+    print(f"{task} {model} {int(n):,}: sbi {seconds:.1f} s, test {theirs:.4f}", flush=True)
+
+    seen: list[tuple[float, float]] = []
+
+    def note(what: str, values: dict) -> None:
+        if "validation" in values:
+            seen.append((time.perf_counter() - start, -values["validation"]))
+
+    study.reporter.event = note  # type: ignore[method-assign]
+    start = time.perf_counter()
+    posterior = study.fit(ik.estimator("npe", density=model), refit=True)
+    total = time.perf_counter() - start
+    ours = float(np.mean([posterior.engine.log_prob(t[None], {"x": o})[0] for t, o in zip(theta, x)]))
+    offset = ours - max(v for _, v in seen)
+    reached = next((t for t, v in seen if v + offset >= theirs), np.nan)
+    print(f"{task} {model} {int(n):,}: inferkit {total:.1f} s, test {ours:.4f}; ratio "
+          f"{seconds / total:.1f}; sbi's quality after {reached:.1f} s, ratio {seconds / reached:.1f}",
+          flush=True)
+
+
+def sample() -> None:
+    """100,000 draws for each of 100 observations."""
+    import torch
+
+    torch.set_num_threads(1)
+    study, _, x = study_of("two_moons", 10_000)
+    trainer, _, _ = sbi_trained(study, "maf")
+    ours, theirs = study.fit(ik.estimator("npe", density="maf")), trainer.build_posterior()
+    seen = x[:100]
+    for _ in range(3):
+        start = time.perf_counter()
+        drawn = ours.sample(100_000, {"x": seen})
+        a = time.perf_counter() - start
+        start = time.perf_counter()
+        theirs.sample_batched((100_000,), torch.tensor(seen, dtype=torch.float32),
+                              show_progress_bars=False)
+        b = time.perf_counter() - start
+        print(f"draws {drawn.values.shape}: inferkit {a:.1f} s, sbi {b:.1f} s, ratio {b / a:.1f}")
+
+
+def noisy(theta, seeds_):
+    n = len(seeds_)
+    out = np.empty((n, 2000))
+    for i, s in enumerate(seeds_):
+        out[i] = theta["a"][i] + np.random.Generator(np.random.SFC64(int(s))).standard_normal(2000)
+    return {"x": out}
+
+
+def memory() -> None:
+    for rows in (6_000, 60_000):
+        told = subprocess.run([sys.executable, __file__, "memory_of", str(rows)], text=True,
+                              capture_output=True, check=True).stdout
+        print(told.strip().splitlines()[-1], flush=True)
+
+
+def memory_of(rows: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        study = ik.Study(ik.simulator(noisy, vectorised=True), ik.Prior({"a": ik.Normal(0.0, 1.0)}),
+                         path=folder, seed=1, quiet=True, executor=ik.executor("local", workers=0))
+        study.simulate(int(rows))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        study.fit(ik.estimator("npe", density="maf", epochs=2, memory=0.1))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{int(rows):,} rows, {int(rows) * 2000 * 8 / 1e9:.2f} GB stored, memory = 0.1 GB: "
+          f"peak {before:,.0f} MB before training, {peak:,.0f} MB after")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

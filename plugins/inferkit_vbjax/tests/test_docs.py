@@ -1,0 +1,35 @@
+"""The page's tutorials run, and find what they say they find."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PAGE = Path(__file__).parents[3] / "docs/vbjax.md"
+
+
+def test_the_tutorials(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {"__name__": "documentation"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        exec(compile(block, PAGE.name, "exec"), space)  # noqa: S102
+    assert (tmp_path / "runs/sweep/sweep.png").exists()
+    with Image.open(tmp_path / "field.gif") as movie:
+        assert movie.n_frames == 50
+    assert np.isfinite(np.asarray(space["eigenvalues"])).all()
+    std = space["found"].values("std")
+    assert std[:, -1, 2].mean() > 2 * std[:, 0, 0].mean()  # excitable and noisy against neither
+    assert min(space["posterior"].info["ess"].values()) > 50
+    assert space["shrinkage"].min() > 0.7 and space["zscore"].max() < 4.5
+    assert np.square(space["A_found"] - space["A"]).mean() < 1e-3
+
+
+def test_the_sweep_file(tmp_path, monkeypatch):
+    from inferkit import grid, schema
+
+    told = tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
+    file = schema.build(grid.SweepFile, told, "page")
+    assert [len(schema.build(grid.Axis, a if isinstance(a, dict) else {"values": a}, k).points(k))
+            for k, a in file.grid.items()] == [12, 12, 3]
