@@ -20,6 +20,10 @@ from inferkit.protocols import Output, Parameter
 from inferkit_vbjax import network, noise
 from inferkit_vbjax.network import Plan
 
+INTERMEDIATE = 30
+"""Arrays that a step's gradient needs, for each state."""
+KEPT_BYTES = 64 << 20
+
 
 class Batches:
     """Runs a plan over rows of parameters.
@@ -36,11 +40,18 @@ class Batches:
         self.parameters = {p.name: p for p in parameters}
         self.stochastic, self.batch, self.precision = stochastic, batch, precision
         self.noise_seed = noise_seed
-        frames = plan.steps // plan.frame
-        steps = block or int(np.sqrt(plan.transient + plan.steps)) + 1
-        self.block = max(1, min(frames, steps // plan.frame))
+        self.block = self._block(block)
         self.widths = widths or {}
         self.expand = expand or (lambda name, value: value)
+
+    def _block(self, told: int) -> int:
+        """Frames a block of the gradient; 0, where all intermediate results fit, as it is faster."""
+        plan = self.plan
+        steps = plan.transient + plan.steps
+        kept = steps * plan.nodes * len(plan.mass.states) * plan.dtype.itemsize * INTERMEDIATE
+        if not told and kept < KEPT_BYTES:
+            return 0
+        return max(1, min(plan.steps // plan.frame, (told or int(np.sqrt(steps)) + 1) // plan.frame))
 
     def context(self):
         """float64 inside only; nothing else in the process changes."""
@@ -57,15 +68,15 @@ class Batches:
             pick = np.minimum(np.arange(first, first + self.batch), last - 1)
             with self.context():
                 made = self._compiled(
-                    {k: np.ascontiguousarray(v[:, pick]) for k, v in columns.items()}, keys[:, pick])
+                    {k: np.ascontiguousarray(v[:, pick]) if k in theta else v
+                     for k, v in columns.items()}, keys[:, pick])
             for name, value in made.items():
                 rows = np.moveaxis(np.asarray(value), -1, 0)[: last - first]
                 out[name][first:last] = rows.reshape(out[name][first:last].shape)
         return out
 
     def prepare(self) -> None:
-        """Compile."""
-        self.simulate({}, np.zeros(1, np.uint64))
+        """Nothing to load; the first batch compiles."""
 
     @cached_property
     def _compiled(self) -> Callable:
@@ -85,7 +96,7 @@ class Batches:
         return network.counter_noise(self.plan, keys)
 
     def _columns(self, theta: Mapping[str, Any], n: int) -> dict[str, np.ndarray]:
-        """Every parameter as (width, n) numpy arrays, defaults filled in."""
+        """Every parameter: (width, n) where it is given, else the default, (width, 1)."""
         self._check_names(theta)
         out = {}
         for name, declared in self.parameters.items():
@@ -97,8 +108,7 @@ class Batches:
                 value = value.reshape(n, -1).T
                 self._check_width(name, len(value))
             else:
-                default = np.asarray(declared.default, np.float64).reshape(-1, 1)
-                value = np.broadcast_to(default, (len(default), n))
+                value = np.asarray(declared.default, np.float64).reshape(-1, 1)
             out[name] = value.astype(self.plan.dtype)
         return out
 

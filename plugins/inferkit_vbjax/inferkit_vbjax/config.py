@@ -117,7 +117,8 @@ class NetworkConfig:
     monitors: the outputs.  stimulus: an extra drive.
     batch: rows of one compiled call, the last one filled up; memory grows with it, not with the sweep.
     precision: float64 takes twice the memory, and is exact enough for finite differences.
-    block: steps between the states that a gradient keeps; 0 takes the square root of their number.
+    block: steps between the states that a gradient keeps; 0 keeps all that it needs, if that is little,
+    else takes the square root of their number.
     """
 
     mass: MassName = "mpr"

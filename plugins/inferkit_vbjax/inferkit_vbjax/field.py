@@ -59,18 +59,37 @@ class Sphere:
         share = np.r_[1.0, np.full(lmax, 2.0)] / nlon
         self.back = self.fourier * np.tile(share, 2)[:, None]
 
-    def filter(self, gains, x, dtype):
-        """K x for gains (lmax + 1, rows or 1) of the degrees and x (points, rows)."""
+    def filter(self, gains: Any, dtype: Any) -> Callable:
+        """x (points, rows) -> K x, for gains (lmax + 1, 1 or rows) of the degrees.
+
+        Where all rows have the same gains, to degrees and back is one product for each order.
+        """
         nlat, nlon = self.shape
-        rows, orders = x.shape[-1], self.lmax + 1
+        orders = self.lmax + 1
+        there, back = (jnp.asarray(m, dtype) for m in (self.fourier, self.back))
+        to_degrees = jnp.asarray(self.legendre * self.weights, dtype)
         legendre = jnp.asarray(self.legendre, dtype)
-        waves = jnp.einsum("fo,ior->fir", jnp.asarray(self.fourier, dtype), x.reshape(nlat, nlon, rows))
-        waves = waves.reshape(2, orders, nlat, rows)
-        degrees = jnp.einsum("mli,cmir->cmlr", legendre * jnp.asarray(self.weights, dtype), waves)
-        waves = jnp.einsum("mli,cmlr->cmir", legendre, degrees * gains)
-        waves = waves.reshape(2 * orders, nlat, rows)
-        y = jnp.einsum("fo,fir->ior", jnp.asarray(self.back, dtype), waves)
-        return y.reshape(nlat * nlon, rows)
+        alike = gains.shape[1] == 1
+        between = jnp.einsum("mli,l,mlj->mij", legendre, gains[:, 0], to_degrees) if alike else None
+
+        def one(x):  # matrix products without an axis for rows, which are much faster
+            waves = (x.reshape(nlat, nlon) @ there.T).reshape(nlat, 2, orders)
+            waves = jnp.einsum("mij,jcm->icm", between, waves)
+            return (waves.reshape(nlat, 2 * orders) @ back).reshape(-1, 1)
+
+        def many(x):
+            rows = x.shape[-1]
+            waves = jnp.einsum("fo,ior->fir", there, x.reshape(nlat, nlon, rows))
+            waves = waves.reshape(2, orders, nlat, rows)
+            if alike:
+                waves = jnp.einsum("mij,cmjr->cmir", between, waves)
+            else:
+                degrees = jnp.einsum("mli,cmir->cmlr", to_degrees, waves)
+                waves = jnp.einsum("mli,cmlr->cmir", legendre, degrees * gains)
+            y = jnp.einsum("fo,fir->ior", back, waves.reshape(2 * orders, nlat, rows))
+            return y.reshape(nlat * nlon, rows)
+
+        return lambda x: one(x) if alike and x.shape[-1] == 1 else many(x)
 
     def degrees(self) -> np.ndarray:
         return np.arange(self.lmax + 1.0)[:, None]
@@ -103,8 +122,9 @@ class Field:
         kernel, dtype = KERNELS[c.kernel], np.dtype(c.precision)
         ells = sphere.degrees().astype(dtype)
 
-        def local(source, p):
-            return p["coupling.k"] * sphere.filter(kernel(p["field.D"], ells), source, dtype)
+        def local(p):
+            felt = sphere.filter(kernel(p["field.D"], ells), dtype)
+            return lambda source: p["coupling.k"] * felt(source)
 
         self.plan = Plan(
             mass, points, {mass.default_input: None}, None, "linear", c.dt, c.method == "heun",
@@ -167,8 +187,8 @@ class Field:
 
     def local(self, x: jax.Array, D: float) -> jax.Array:
         """K x of one field (nlat, nlon)."""
-        gains = KERNELS[self.config.kernel](D, self.sphere.degrees())
-        return self.sphere.filter(gains, x.reshape(-1, 1), x.dtype).reshape(self.sphere.shape)
+        gains = jnp.asarray(KERNELS[self.config.kernel](D, self.sphere.degrees()), x.dtype)
+        return self.sphere.filter(gains, x.dtype)(x.reshape(-1, 1)).reshape(self.sphere.shape)
 
 
 def movie(frames: Any, file: str | Path, *, low: float | None = None, high: float | None = None,

@@ -50,7 +50,7 @@ class Plan:
     drive: Callable[[Any], Any] | None
     stimulated: tuple[str, np.ndarray] | None
     dtype: Any
-    local: Callable[[Any], Any] | None = None  # a field's own coupling, before the weights
+    local: Callable[[Any], Callable] | None = None  # a field's coupling of p, in the weights' place
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -68,7 +68,7 @@ class Noise:
 def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block: int = 0):
     """Outputs with rows last.  p: (nodes or 1, rows) arrays.
 
-    block: frames between the states that a gradient keeps; 0 keeps all (no gradient wanted).
+    block: frames between the states that a gradient keeps; 0 keeps all that a gradient needs.
 
     What several parts of a step read is carried from the step before, because XLA computes an array
     again for each of its readers unless a loop hands it over: the noise is prepared two steps (words)
@@ -186,6 +186,7 @@ def _push(plan: Plan, ring, x, t):
 def _coupling(plan: Plan, p):
     """couple(x, ring, t) -> input name -> (nodes or 1, rows)."""
     mass, k = plan.mass, p.get("coupling.k", 1.0)
+    local = plan.local(p) if plan.local is not None else None
 
     def sent(s):
         if plan.coupling != "sigmoidal":
@@ -206,8 +207,8 @@ def _coupling(plan: Plan, p):
     def couple(x, ring, t):
         c = dict.fromkeys(mass.inputs, 0.0)
         for name, weights in plan.weights.items():
-            if plan.local is not None:
-                c[name] = plan.local(mass.inputs[name](x), p)
+            if local is not None:
+                c[name] = local(mass.inputs[name](x))
                 continue
             arrived, here = total(name, weights, x, ring, t)
             if plan.coupling == "diffusive":
