@@ -1,8 +1,8 @@
 """Calibration of neural posteriors: SBC and coverage over 200 data sets, the closed form.
 
     python benchmarks/neural_calibration.py sbc npe,nle,nre    # verdicts on held-out data sets
-    python benchmarks/neural_calibration.py closed npe,nle,nre     # against the exact Gaussian posterior
-    python benchmarks/neural_calibration.py rounds                 # several rounds are not overconfident
+    python benchmarks/neural_calibration.py closed npe,nle,nre    # against the exact Gaussian posterior
+    python benchmarks/neural_calibration.py rounds    # several rounds are not overconfident
 
 The task is the linear Gaussian of ten parameters, x = theta + e, prior N(0, 0.1 I) and noise
 N(0, 0.1 I), so that p(theta | x) = N(x / 2, 0.05 I).  `rounds` fits 20 observations with truncated and

@@ -188,7 +188,9 @@ def _compare(args: Any) -> int:
     from inferkit import compare, config
 
     study, _ = config.reopen(args.run_folder)
-    print(compare.run(study, args.estimators))
+    compared = compare.run(study, args.estimators)
+    print(compared)
+    print(f"picture: {compared.picture(study.path / 'compare.png')}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`inferkit compare`: several estimators on the same stored simulations, in one table.
+"""`inferkit compare`: several estimators on the same stored simulations, in one table and picture.
 
 The log-score is the mean log-density of the true parameters under the posterior, over held-out
 simulations (higher is better; a Gaussian kernel estimate in unconstrained space where an estimator
@@ -10,6 +10,7 @@ exact posterior are given as well: the worst standardised error of a parameter's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from inferkit.progress import duration
 from inferkit.study import Study
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+CURVE = np.arange(0.05, 1.0, 0.05)
 
 
 @dataclass
@@ -33,11 +35,41 @@ class Row:
     coverage_error: float
     contraction: float
     reference_error: float
+    covered: np.ndarray  # share of parameters inside central intervals, for each of CURVE
 
 
 @dataclass
 class Comparison:
     rows: list[Row]
+
+    def picture(self, file: str | Path) -> Path:
+        """Calibration curves, log-scores and times of all, side by side."""
+        from inferkit.report import style
+
+        names = [r.estimator for r in self.rows]
+        with style.drawing():
+            fig, axes = style.grid(1, 3, 11.0, 1.2 + 0.45 * max(5, len(names)))
+            curve, score, time = axes[0]
+            curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
+            for row in self.rows:
+                curve.plot(CURVE, row.covered, label=row.estimator, marker="o", markersize=3)
+            curve.set_xlabel("central interval")
+            curve.set_ylabel("true parameters inside")
+            curve.set_title("calibration")
+            curve.legend(frameon=False)
+            places = np.arange(len(names))[::-1]
+            # Differences from the best: log-scores have no zero that means anything.
+            scores = np.array([r.log_score for r in self.rows])
+            lost, seconds = np.nanmax(scores) - scores, [r.seconds for r in self.rows]
+            for ax, title, unit, values in ((score, "log-score", "nats below the best", lost),
+                                            (time, "fit", "seconds", seconds)):
+                ax.barh(places, values, height=0.6, color=[f"C{i}" for i in range(len(names))])
+                ax.set_yticks(places, names)
+                ax.set_ylim(-0.6, len(names) - 0.4)
+                ax.set_xlabel(unit)
+                ax.set_title(title)
+            fig.savefig(file, dpi=150)
+        return Path(file)
 
     def __str__(self) -> str:
         head = ["estimator", "checks", "simulations", "fit", "log-score", "coverage error",
@@ -64,7 +96,7 @@ def run(study: Study, estimators: list[Any]) -> Comparison:
         rows.append(Row(
             posterior.estimator.name, checks.status, int(posterior.info.get("rows", 0)),
             float(posterior.info.get("seconds", np.nan)), *_calibration(context),
-            _reference(study, context),
+            _reference(study, context), _covered(context, CURVE),
         ))
     return Comparison(rows)
 
@@ -73,12 +105,25 @@ def _calibration(context: Context) -> tuple[float, float, float]:
     held = context.calibration
     if held is None:
         return np.nan, np.nan, np.nan
-    low = np.array([[np.quantile(held.draws, (1 - level) / 2, axis=1),
-                     np.quantile(held.draws, (1 + level) / 2, axis=1)] for level in LEVELS])
-    inside = (held.theta >= low[:, 0]) & (held.theta <= low[:, 1])
+    low, high = _intervals(held, np.array(LEVELS))
+    inside = (held.theta >= low) & (held.theta <= high)
     error = np.abs(inside.mean(axis=1) - np.array(LEVELS)[:, None]).max()
     contraction = 1 - held.draws.var(axis=1).mean(axis=0) / held.theta.var(axis=0)
     return _log_score(context), float(error), float(contraction.mean())
+
+
+def _intervals(held: Any, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (levels, held-out rows, parameters) of the central intervals."""
+    return (np.quantile(held.draws, (1 - levels) / 2, axis=1),
+            np.quantile(held.draws, (1 + levels) / 2, axis=1))
+
+
+def _covered(context: Context, levels: np.ndarray) -> np.ndarray:
+    held = context.calibration
+    if held is None:
+        return np.full(len(levels), np.nan)
+    low, high = _intervals(held, levels)
+    return ((held.theta >= low) & (held.theta <= high)).mean(axis=(1, 2))
 
 
 def _log_score(context: Context) -> float:

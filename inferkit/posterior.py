@@ -36,11 +36,10 @@ class Samples:
         if name in self.names:
             return self.values[..., self.names.index(name)]
         at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
-        if not at or self._prior is None or name not in self._prior.parameters:
-            known = self.names if self._prior is None else tuple(self._prior.parameters)
-            raise unknown_name("parameter", name, known)
-        return self.values[..., at].reshape(*self.values.shape[:-1],
-                                            *self._prior.parameters[name][0])
+        shapes = getattr(self._prior, "parameters", {})
+        if not at or name not in shapes:
+            raise unknown_name("parameter", name, shapes or self.names)
+        return self.values[..., at].reshape(*self.values.shape[:-1], *shapes[name][0])
 
     def __len__(self) -> int:
         return len(self.values)

@@ -60,6 +60,7 @@ def test_init_check_run_resume_report_compare_replay(tmp_path):
     compared = inferkit("compare", "runs/s", "abc-rejection", "abc-smc", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     lines = compared.stdout.splitlines()
+    assert "compare.png" in lines.pop() and (tmp_path / "runs/s/compare.png").stat().st_size > 5000
     assert lines[0].startswith("estimator") and len(lines) == 3 and "1,800" in lines[1]
     replayed = inferkit("replay", "runs/s:137", cwd=tmp_path)
     assert replayed.returncode == 0 and "the same, to the byte" in replayed.stdout

@@ -212,6 +212,7 @@ FALL = [float(v) for v in 1 + 9 * np.exp(-np.arange(60) / 6)]
     ({"loss": [1.0, 2.0, float("nan")]}, "FAIL", "nan"),
     ({"rhat": {"a": 1.001, "b": 1.3}, "ess": {"a": 900}, "divergences": 0}, "FAIL", "(b)"),
     ({"rhat": 1.002, "ess": 1500, "divergences": 4}, "WARN", "4 divergent"),
+    ({"rhat": 1.001, "ess": 900, "e_bfmi": 0.1}, "WARN", "E-BFMI 0.10"),
     ({"rhat": [1.0, 1.005], "ess": [500, 800], "divergences": 0}, "PASS", "1.005"),
     ({"rhat": {"a": float("nan")}}, "FAIL", "nan"),
     ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "acceptance": 0.1,

@@ -5,12 +5,14 @@ What it says is in `posterior.info`, under keys that any estimator may fill:
     loss, validation_loss    one value an epoch
     generations              ABC-SMC: tolerance, acceptance, ess of each
     rhat, ess, divergences   MCMC: a number, or one for each parameter
+    e_bfmi                   HMC: how well momentum draws carry through the energies
 
 A loss is *still falling* if its last fifth improves on the fifth before by more than 2 % of the
 whole improvement.  It *overfits* if validation ends above its minimum by more than 10 % of its
 improvement (an estimator that keeps its best epoch says so with info["best_epoch"], and is not
 warned).  R-hat should be under 1.01 and not over 1.05; ESS over 400; divergences 0 (Vehtari et al.
-2021).  An ABC-SMC population's effective size should stay above a tenth of it.
+2021); E-BFMI not under 0.3 (Betancourt 2016).  An ABC-SMC population's effective size should stay
+above a tenth of it.
 """
 
 from __future__ import annotations
@@ -109,6 +111,11 @@ def _chains(info: Mapping[str, Any]) -> Iterator[Found]:
         count = int(np.sum(list(found.values()) if isinstance(found, Mapping) else found))
         yield ("WARN" if count else "PASS", f"{count} divergent transitions",
                "raise the target acceptance (0.95), or reparametrise" if count else "")
+    bfmi = _worst(info.get("e_bfmi"), min)
+    if bfmi is not None:
+        low = not bfmi[1] >= 0.3
+        yield ("WARN" if low else "PASS", f"E-BFMI {bfmi[1]:.2f}",
+               "heavy tails: reparametrise, or a longer warm-up" if low else "")
 
 
 def _worst(told: Any, pick: Any) -> tuple[str, float] | None:

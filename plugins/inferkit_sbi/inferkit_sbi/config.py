@@ -38,7 +38,7 @@ class _Common:
     embedding_dim: int = 32
     batch: int = 0
     rate: float = 1e-3
-    patience: int = 9
+    patience: int = 15
     validation: float = 0.1
     epochs: int = 2000
     clip: float = 5.0
