@@ -247,17 +247,17 @@ def field() -> None:
         print(f"gradient, {name}: {1e3 * np.median(seconds):.2f} ms")
     print(f"the gradients differ by {gap:.2g} of {np.abs(slopes['vbjax'](start)).max():.3g} at most")
 
-    for depth in (10, 3):
+    for mass, warmup in (("diagonal", 300), ("unit", 100)):
         study = ik.Study(f, ik.Prior({"initial.x": ik.Normal(0.0, 1.0, shape=(32, 64))}),
-                         path=f"runs/field-{os.getpid()}-{depth}", seed=1, observed=data, quiet=True,
-                         estimator=ik.estimator("nuts", scale=1.0, dense=False, precision="single",
-                                                chains=1, warmup=150, draws=500, max_depth=depth))
+                         path=f"runs/field-{os.getpid()}-{mass}", seed=1, observed=data, quiet=True,
+                         estimator=ik.estimator("nuts", scale=1.0, mass=mass, precision="single",
+                                                chains=1, warmup=warmup, draws=500))
         wall, cpu = time.perf_counter(), time.process_time()
         posterior = study.fit()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         info, draws = posterior.info, posterior.sample(500)["initial.x"]
         ess = np.array(list(info["ess"].values()))
-        print(f"NUTS, depth at most {depth}: {wall:.0f} s, {cpu:.0f} CPU s with warm-up and compiling, "
+        print(f"NUTS, {mass} mass: {wall:.0f} s, {cpu:.0f} CPU s with warm-up and compiling, "
               f"{info['gradients']:,} gradients while sampling, {info['divergences']} divergences, "
               f"R-hat at most {max(info['rhat'].values()):.3f}")
         print(f"  ESS min {ess.min():.0f}, median {np.median(ess):.0f}: {ess.min() / cpu:.2f} a CPU "

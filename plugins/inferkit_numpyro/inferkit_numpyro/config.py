@@ -55,7 +55,9 @@ class _Target:
 
 @dataclass(frozen=True)
 class HMCConfig(_Target):
-    """chains run side by side, each `warmup` steps and then `draws`; dense: a full mass matrix.
+    """chains run side by side, each `warmup` steps and then `draws`.
+    mass: "dense" learns all correlations of z, "diagonal" scales only (many parameters), "unit"
+    nothing: for many parameters that the data inform alike, where learning costs more than it brings.
     candidates: prior draws, of which the best begin the chains; pathfinder: begin where blackjax's
     Pathfinder leads instead.  length: leapfrog steps.  block: draws between checkpoints.
     """
@@ -64,7 +66,7 @@ class HMCConfig(_Target):
     warmup: int = 500
     draws: int = 1000
     target_accept: float = 0.8
-    dense: bool = True
+    mass: Literal["dense", "diagonal", "unit"] = "dense"
     candidates: int = 200
     pathfinder: bool = False
     block: int = 250

@@ -88,7 +88,8 @@ class Chains:
 
     def _mcmc(self) -> infer.MCMC:
         c = self.config
-        common = {"dense_mass": c.dense, "target_accept_prob": c.target_accept,
+        common = {"dense_mass": c.mass == "dense", "adapt_mass_matrix": c.mass != "unit",
+                  "target_accept_prob": c.target_accept,
                   "init_strategy": infer.init_to_value(values={})}
         if isinstance(c, NUTSConfig):
             kernel: Any = infer.NUTS(self.target.model, max_tree_depth=c.max_depth, **common)

@@ -29,7 +29,8 @@ def seen(name, theta):
 
 
 @pytest.mark.parametrize(("name", "log_likelihood", "settings"), [
-    ("gaussian_mixture", mixture, {}), ("slcp", slcp, {"target_accept": 0.95, "chains": 8})])
+    ("gaussian_mixture", mixture, {}),
+    pytest.param("slcp", slcp, {"target_accept": 0.95, "chains": 8}, marks=pytest.mark.slow)])
 def test_the_reference_posterior(name, log_likelihood, settings, tmp_path):
     task = ik.simulator(name)
     built = task.build()

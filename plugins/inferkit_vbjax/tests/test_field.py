@@ -82,16 +82,16 @@ def test_without_noise_it_is_vbjax(vb):
 
 
 def test_gradients_are_finite_differences():
-    f = field(nlat=8, mass="linear", initial={"x": "modes"}, initial_degree=2, duration=3.0, sigma=0.1)
+    f = field(nlat=8, mass="linear", initial={"x": "modes"}, initial_degree=1, duration=3.0, sigma=0.1)
     with jax.enable_x64(True):
         run, key = f.jax_function(), jax.random.key(0)
-        theta = {"initial.x": jnp.asarray(np.random.default_rng(0).standard_normal(9)),
+        theta = {"initial.x": jnp.asarray(np.random.default_rng(0).standard_normal(4)),
                  "field.D": jnp.asarray(0.02), "coupling.k": jnp.asarray(0.7)}
 
         def loss(t):
             return jnp.sum(run(t, key)["field"][-1] ** 2)
 
-        slope = jax.grad(loss)(theta)
+        slope, loss = jax.jit(jax.grad(loss))(theta), jax.jit(loss)
         for name, value in theta.items():
             for i in np.ndindex(value.shape):
                 h = 1e-5
