@@ -66,10 +66,10 @@ class Batches:
             last = min(first + self.batch, n)
             # The last row fills the batch up: one program, so a row's bytes are always the same.
             pick = np.minimum(np.arange(first, first + self.batch), last - 1)
+            part = {k: np.ascontiguousarray(v[:, pick]) if k in theta else v
+                    for k, v in columns.items()}
             with self.context():
-                made = self._compiled(
-                    {k: np.ascontiguousarray(v[:, pick]) if k in theta else v
-                     for k, v in columns.items()}, keys[:, pick])
+                made = self._compiled(*self._spread(part, keys[:, pick]))
             for name, value in made.items():
                 rows = np.moveaxis(np.asarray(value), -1, 0)[: last - first]
                 out[name][first:last] = rows.reshape(out[name][first:last].shape)
@@ -77,6 +77,20 @@ class Batches:
 
     def prepare(self) -> None:
         """Nothing to load; the first batch compiles."""
+
+    def _spread(self, columns: Mapping[str, Any], keys: Any) -> tuple[Any, Any]:
+        """A batch with its rows shared out over all devices, where they divide it."""
+        devices = jax.devices()
+        if len(devices) == 1 or self.batch % len(devices):
+            return columns, keys
+        mesh = jax.sharding.Mesh(np.array(devices), ("rows",))
+
+        def place(value):
+            axes = (None, "rows") if value.shape[1] == self.batch else ()
+            return jax.device_put(value, jax.sharding.NamedSharding(
+                mesh, jax.sharding.PartitionSpec(*axes)))
+
+        return {k: place(v) for k, v in columns.items()}, place(keys)
 
     @cached_property
     def _compiled(self) -> Callable:
