@@ -23,6 +23,7 @@ from inferkit.files import write_atomic
 from inferkit.posterior import Posterior, Samples
 
 if TYPE_CHECKING:
+    from inferkit.simulations import Simulations
     from inferkit.study import Study
 
 Status = Literal["PASS", "WARN", "FAIL", "NOT RUN"]
@@ -194,8 +195,20 @@ class Context:
             return None
         theta = self.samples.values[:: max(1, len(self.samples) // 200)][:200]
         table = self.study.run_round(theta, f"{self.posterior.info.get('fit')}-predictive")
-        x = table.x()
+        x = self.as_observed(table.x(), theta, self.rng(2))
         return Predictive(theta, x, self.view(x), table.status == 0)
+
+    def as_observed(self, x: dict[str, Any], theta: np.ndarray, rng: np.random.Generator
+                    ) -> dict[str, Any]:
+        """Simulated outputs as data: with the noise of an estimator that models the observation."""
+        noisy = getattr(self.posterior.engine, "as_observed", None)
+        return x if noisy is None else noisy(x, theta, rng)
+
+    def prior_inputs(self, table: Simulations) -> dict[str, Any]:
+        """What the estimator would see of stored simulations, had they been observed."""
+        if not hasattr(self.posterior.engine, "as_observed"):
+            return self.view.of(table)
+        return self.view(self.as_observed(table.x(), self.prior.pack(table.theta), self.rng(3)))
 
     @cached_property
     def observed_raw(self) -> Mapping[str, Any] | None:

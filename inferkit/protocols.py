@@ -172,7 +172,8 @@ class Posterior(Protocol):
     several i.i.d. trials (trials first) where the record says `iid`.  `sample` returns an (n, d)
     matrix in the prior's order; `log_prob` (only where declared) one value a row of the matrix,
     normalised over the prior's support.  `state` and the estimator class's
-    `restore(arrays, meta, prior)` save and load without pickle.
+    `restore(arrays, meta, prior)` save and load without pickle.  One that assumes an observation
+    model of its own adds `as_observed(x, theta, rng)`: simulated outputs with its noise, for checks.
     """
 
     def sample(self, n: int, x: Arrays, rng: np.random.Generator) -> np.ndarray: ...

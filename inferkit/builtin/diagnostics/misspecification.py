@@ -132,7 +132,7 @@ class Misspecification:
             return
         table = table.select(slice(0, ROWS))
         observed, names = common.columns(inputs, context.view)
-        simulated, _ = common.columns(context.view.of(table), context.view)
+        simulated, _ = common.columns(context.prior_inputs(table), context.view)
         every = -(-len(names) // WIDTH)
         for row in observed:
             yield check(simulated[:, ::every], row[::every], names[::every])

@@ -30,7 +30,7 @@ from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem
 from inferkit.prior import Prior
 from inferkit_numpyro.config import GradientConfig, LaplaceConfig, SVIConfig
-from inferkit_numpyro.engine import Draws, precision
+from inferkit_numpyro.engine import Draws, precision, with_noise
 from inferkit_numpyro.space import Space
 from inferkit_numpyro.target import Target, best_of_prior
 
@@ -41,8 +41,10 @@ SHOWN = 50  # points of a learning curve that are kept
 class Gaussian:
     """N(mean, cov) over z as a posterior."""
 
-    def __init__(self, mean: np.ndarray, cov: np.ndarray, space: Space, info: dict):
+    def __init__(self, mean: np.ndarray, cov: np.ndarray, space: Space, info: dict,
+                 observation: dict | None = None):
         self.mean, self.cov, self.space, self.info = mean, cov, space, info
+        self.observation = observation
 
     def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         root, kept = np.linalg.cholesky(self.cov), []
@@ -62,8 +64,13 @@ class Gaussian:
         prior = self.space.prior
         return log_q + 0.5 * (z**2).sum(1) + prior.log_prob_matrix(theta)
 
+    def as_observed(self, x: Mapping[str, Any], theta: np.ndarray, rng: np.random.Generator
+                    ) -> dict[str, Any]:
+        return with_noise(self.observation, x, theta, rng)
+
     def state(self) -> tuple[dict, dict]:
-        return {"mean": self.mean, "cov": self.cov}, {"info": self.info}
+        return ({"mean": self.mean, "cov": self.cov},
+                {"info": self.info, "observation": self.observation})
 
 
 class Laplace:
@@ -72,7 +79,8 @@ class Laplace:
 
     @staticmethod
     def restore(arrays: dict, meta: dict, prior: Prior) -> Gaussian:
-        return Gaussian(arrays["mean"], arrays["cov"], Space(prior), meta["info"])
+        return Gaussian(arrays["mean"], arrays["cov"], Space(prior), meta["info"],
+                        meta.get("observation"))
 
     def fit(self, problem: Problem) -> Gaussian:
         with precision(self.config):
@@ -99,7 +107,8 @@ class Laplace:
             agree = float(np.mean(np.asarray(values) < values[best] + 0.1))
             info = {"slope": slope, "starts_that_agree": agree, "likelihood": target.kind,
                     "log_posterior": -float(values[best])}
-            return Gaussian(np.asarray(z, np.float64), np.linalg.inv(hessian), target.space, info)
+            return Gaussian(np.asarray(z, np.float64), np.linalg.inv(hessian), target.space, info,
+                            target.meta.get("observation"))
 
 
 class SVI:
@@ -132,7 +141,7 @@ class SVI:
             theta = target.space.from_z(np.asarray(drawn["z"]))
             info = {"loss": thinned(losses), "elbo": -float(np.mean(losses[-100:])), "khat": khat,
                     "likelihood": target.kind}
-            return Draws(theta[target.space.allowed(theta)], info)
+            return Draws(theta[target.space.allowed(theta)], info, target.meta)
 
 
 class Gradient:

@@ -30,9 +30,34 @@ class Draws:
         order = np.concatenate([rng.permutation(m) for _ in range(-(-n // m))])[:n]
         return self.theta[order]
 
+    def as_observed(self, x: Mapping[str, Any], theta: np.ndarray, rng: np.random.Generator
+                    ) -> dict[str, Any]:
+        return with_noise(self.meta.get("observation"), x, theta, rng)
+
     def state(self) -> tuple[dict, dict]:
         return {"theta": self.theta}, {"info": self.info, **self.meta}
 
     @staticmethod
     def restore(arrays: dict, meta: dict, prior: Prior) -> Draws:
-        return Draws(arrays["theta"], meta["info"])
+        return Draws(arrays["theta"], meta["info"], {"observation": meta.get("observation")})
+
+
+def with_noise(model: Mapping[str, Any] | None, x: Mapping[str, Any], theta: np.ndarray,
+               rng: np.random.Generator) -> dict[str, Any]:
+    """Simulated outputs (n, …) with the noise of an observation model (`Target.meta`)."""
+    out = dict(x)
+    for name, scale in (model or {"scale": {}})["scale"].items():
+        assert model is not None
+        made = np.asarray(x[name], np.float64)
+        if isinstance(scale, list):  # the scale is parameter number scale[0]
+            scale = theta[:, scale[0]].reshape(-1, *[1] * (made.ndim - 1))
+        if model["noise"] == "gaussian":
+            out[name] = made + scale * rng.standard_normal(made.shape)
+        elif model["noise"] == "student_t":
+            out[name] = made + scale * rng.standard_t(model["df"], made.shape)
+        elif model["noise"] == "lognormal":
+            out[name] = np.maximum(made, 1e-30) * np.exp(scale * rng.standard_normal(made.shape))
+        else:
+            known = np.isfinite(made)
+            out[name] = np.where(known, rng.poisson(np.where(known, np.clip(made, 0, 1e18), 0)), made)
+    return out

@@ -146,7 +146,7 @@ class Chains:
         if z.shape[1] >= 4:
             info["rhat"] = {n: float(split_gelman_rubin(chains[..., i]))
                             for i, n in enumerate(names)}
-        return Draws(theta, info)
+        return Draws(theta, info, self.target.meta)
 
     # -- checkpoints -----------------------------------------------------------------------------
 

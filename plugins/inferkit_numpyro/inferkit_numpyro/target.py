@@ -139,6 +139,18 @@ class Target:
                                EstimatorError)
         return scale
 
+    @property
+    def meta(self) -> dict:
+        """What the posterior keeps: the observation model, for predictive simulations."""
+        if self.kind != "simulator":
+            return {}
+        scale, names = self._scale(), self._names()
+        if isinstance(scale, str):
+            scale = [self.space.prior.names.index(scale)]
+        return {"observation": {
+            "noise": self.config.noise, "df": self.config.df,
+            "scale": {n: scale[n] if isinstance(scale, dict) else scale for n in names}}}
+
     def _learned(self, problem: Problem) -> LogLikelihood:
         if problem.simulations is None or not len(problem.simulations):
             raise EstimatorError("a likelihood is learned from simulations, and there are none",

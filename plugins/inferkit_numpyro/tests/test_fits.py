@@ -143,6 +143,28 @@ def test_a_learned_likelihood_is_followed(tmp_path):
         made.fit(ik.estimator("nuts"))
 
 
+@pytest.mark.parametrize("settings", [
+    {"scale": 0.1}, {"scale": "s"}, {"scale": 0.1, "noise": "student_t"}])
+def test_checks_know_of_the_observation_s_noise(settings, tmp_path):
+    """Simulations without noise would look nothing like noisy data."""
+    prior = PRIOR | ({"s": ik.LogNormal(0.1, 0.3)} if settings["scale"] == "s" else {})
+    made = study(tmp_path, prior, data(), 200, Noisy())
+    made.fit(ik.estimator("laplace", **settings))
+    made.fit(ik.estimator("laplace", **settings))  # from its file
+    for verdict in made.check(only=["predictive", "misspecification"]):
+        assert verdict.status in ("PASS", "NOT RUN"), verdict
+    x = {"x": np.zeros((4000, 20))}
+    theta = np.full((4000, len(prior)), 0.1)
+    noisy = made.posterior.engine.as_observed(x, theta, np.random.default_rng(0))
+    assert abs(noisy["x"].std() / 0.1 - 1) < (0.6 if "noise" in settings else 0.02)
+
+
+class Noisy(Decay):
+    """Decay with a parameter that only the observation model reads."""
+
+    parameters = (*Decay.parameters, Parameter("s", (), "", 0.1))
+
+
 # -- the prior's map -----------------------------------------------------------------------------------
 
 PRIORS = {
