@@ -3,7 +3,7 @@
     python benchmarks/neural_speed.py train gaussian_linear maf 10000     # or two_moons nsf 100000
     python benchmarks/neural_speed.py sample                # 100,000 draws for 100 observations
     python benchmarks/neural_speed.py memory                # a store ten times the memory given
-    python benchmarks/neural_speed.py online 60             # LIF: fresh simulations, for 60 s or so
+    python benchmarks/neural_speed.py online 40             # LIF: fresh simulations, so many epochs
 
 `train`: both learn from the same stored simulations, one thread each, one after the other.  Quality is
 the mean log-density of 5,000 true parameters that neither has seen.  Told are sbi's time and quality,
@@ -142,24 +142,29 @@ def memory_of(rows: str) -> None:
           f"peak {before:,.0f} MB before training, {peak:,.0f} MB after")
 
 
-def online(seconds: str) -> None:
-    """LIF from its voltage: stored simulations against fresh ones, mean log q of 2,000 truths."""
+def online(epochs: str) -> None:
+    """LIF from its voltage: stored simulations against fresh ones, mean log q of 2,000 truths.
+
+    In nats, of parameters in units of the prior's standard deviations (so the prior has -5.68).
+    """
     simulator = ik.simulator("lif", outputs=["V"])
     built = simulator.build()
     prior = ik.Prior({"tau": ik.LogNormal(20.0, 0.3), "V_rest": ik.Normal(-65.0, 3.0),
                       "C": ik.LogNormal(200.0, 0.3), "V_th": ik.Normal(-48.0, 3.0)})
     theta = prior.sample(2000, np.random.default_rng(5))
     x = built.simulate(theta, seeds.row_seeds(5, 0, np.arange(2000)))
-    truth = prior.pack(theta)
-    for name, settings in (("10,000 stored", {}), ("online", {"online": 4000, "epochs": int(seconds)})):
+    truth, units = prior.pack(theta), np.log([6.0, 3.0, 60.0, 3.0]).sum()
+    fresh = {"online": 20_000, "epochs": int(epochs)}
+    for name, settings in (("10,000 stored", {}), ("online", fresh)):
         with tempfile.TemporaryDirectory() as folder:
             study = ik.Study(simulator, prior, path=folder, seed=2, quiet=True)
             study.simulate(11_112)
             start = time.perf_counter()
             posterior = study.fit(ik.estimator("npe", density="maf", **settings))
             taken = time.perf_counter() - start
-            score = np.mean([posterior.engine.log_prob(t[None], {k: v[i] for k, v in x.items()})[0]
-                             for i, t in enumerate(truth)])
+            score = units + np.mean([
+                posterior.engine.log_prob(t[None], {k: v[i] for k, v in x.items()})[0]
+                for i, t in enumerate(truth)])
         print(f"LIF, {name}: {taken:.0f} s, log q {score:.3f}", flush=True)
 
 

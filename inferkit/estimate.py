@@ -92,12 +92,14 @@ class Problem:
         return Training(theta, self.view.of(table), table.status == 0, table.index,
                         int(table.round[0]) if len(table) else 0)
 
-    def batches(self, size: int = 8192) -> Iterator[Training]:
-        """The same, a part at a time, for stores larger than memory."""
-        if self.simulations is None:
+    def batches(self, rows: np.ndarray | None = None) -> Iterator[Training]:
+        """The same, or `rows` of them, a part at a time, for stores larger than memory."""
+        table = self.simulations
+        if table is None:
             raise EstimatorError("there are no simulations yet", fix="study.simulate(1000)")
-        for a in range(0, len(self.simulations), size):
-            yield self.training(self.simulations.select(slice(a, a + size)))
+        places = np.arange(len(table)) if rows is None else rows
+        for a in range(0, len(places), table.part):
+            yield self.training(table.select(places[a : a + table.part]))
 
     def simulate(self, proposal: Proposal | np.ndarray, n: int | None = None, *,
                  step: int | None = None) -> Training:

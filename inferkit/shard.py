@@ -196,6 +196,11 @@ class Shard:
             told.append((name, None if ragged else tuple(h["shape"][1:]), _DTYPES[h["dtype"]]))
         return tuple(told)
 
+    def release(self) -> None:
+        """Give the pages that were read back to the system; they are read again when touched."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def output(self, name: str) -> Any:
         if f"x/{name}#values" in self._header:
             lengths = self.tensor(f"x/{name}#lengths")

@@ -19,6 +19,8 @@ from inferkit.shard import OK, STATUS, Rows, Shard
 if TYPE_CHECKING:
     from inferkit.store import Store
 
+PART_BYTES = 32 << 20
+
 
 class Simulations:
     """The rows of one round (or of all), optionally only those with index in [start, stop)."""
@@ -115,6 +117,12 @@ class Simulations:
         """Each output's row shape (None where ragged) and type."""
         return {name: (shape, np.dtype(dtype)) for name, shape, dtype in self.signature}
 
+    @property
+    def part(self) -> int:
+        """So many rows that their outputs take some tens of megabytes."""
+        each = sum(np.prod(shape or (256,)) * dtype.itemsize for shape, dtype in self.outputs.values())
+        return int(np.clip(PART_BYTES // max(each, 1), 64, 8192))
+
     def x(self) -> dict[str, Any]:
         """All outputs of these rows, in memory."""
         return self._outputs(np.arange(len(self)))
@@ -158,6 +166,8 @@ class Simulations:
                 values[mine] = (shard.output(name)[positions[mine]]
                                 if shard.signature == self.signature else missing(dtype))
             out[name] = values
+        for k in used:
+            self._shards[k].release()
         return out
 
     def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:

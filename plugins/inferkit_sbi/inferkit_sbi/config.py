@@ -18,13 +18,14 @@ class _Common:
     """What all neural estimators share.
 
     hidden, transforms, bins, components: size of the network.  embedding: for raw outputs; "auto"
-    goes by their shape.  embedding_dim: numbers an embedded output becomes.
-    batch: rows a step; 0 lets the number of simulations decide.  rate: half of Adam's learning rate
-    at a batch of 200 (it grows with the square root of the batch, up to 1,000).  patience: epochs
-    without a better validation loss after which training stops, and 200 steps at least.
+    goes by their shape.  embedding_hidden, embedding_dim: its width, and the numbers that it gives.
+    batch: rows a step; 0 lets the number of simulations decide (200 online).  rate: half of Adam's
+    learning rate at a batch of 200 (it grows with the square root of the batch, up to 1,000).
+    patience: epochs without a better validation loss after which training stops; 200 steps at least.
     validation: share of simulations set aside.  epochs: at most so many.
     memory: gigabytes that training rows may take; more are kept in a scratch file.
-    online: so many fresh simulations for every epoch, each used once; for cheap simulators.
+    online: so many fresh simulations for every epoch, each used once; for cheap simulators.  The rate
+    then falls along a cosine over `epochs`, which says how long to train.
     warm_start: begin with the weights of an earlier fit of fewer simulations, if there is one.
     ensemble: so many networks, averaged.  rounds: more than one works towards one observation;
     round_simulations: new ones in each.  device: "auto" takes a GPU where there is one.
@@ -35,6 +36,7 @@ class _Common:
     bins: int = 10
     components: int = 10
     embedding: Embedding = "auto"
+    embedding_hidden: int = 64
     embedding_dim: int = 32
     batch: int = 0
     rate: float = 1e-3
@@ -53,8 +55,8 @@ class _Common:
     def __post_init__(self):
         if not 0 < self.validation < 0.9:
             raise ConfigError(f"validation is {self.validation}", allowed="above 0, below 0.9")
-        for name in ("hidden", "transforms", "embedding_dim", "patience", "epochs", "ensemble",
-                     "rounds", "round_simulations"):
+        for name in ("hidden", "transforms", "embedding_hidden", "embedding_dim", "patience", "epochs",
+                     "ensemble", "rounds", "round_simulations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", allowed="1 or more")
         for name in ("batch", "online"):

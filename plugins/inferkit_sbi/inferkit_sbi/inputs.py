@@ -46,7 +46,7 @@ class Inputs(nn.Module):
     @classmethod
     def rebuilt(cls, meta: Mapping[str, Any], config: Any) -> Inputs:
         """As it was when `meta` was made; scales come with the weights."""
-        return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.hidden)
+        return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.embedding_hidden)
 
     def like(self) -> Inputs:
         """New networks with the same scales."""
@@ -121,7 +121,7 @@ def inputs_for(rows: Mapping[str, Any], outputs: Mapping[str, Output], config: A
             kinds[name] = embed.choose(shape, outputs.get(name))
         else:
             kinds[name] = config.embedding
-    inputs = Inputs(shapes, kinds, config.embedding_dim, config.hidden)
+    inputs = Inputs(shapes, kinds, config.embedding_dim, config.embedding_hidden)
     inputs.fit(rows)
     return inputs
 

@@ -134,7 +134,7 @@ class NLE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        sample = spread(problem)
+        sample = spread(problem, config.memory)
         good = defined(sample)
         if good.sum() < 10:
             raise EstimatorError(f"only {int(good.sum())} simulations are usable",

@@ -77,7 +77,7 @@ class NPE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
         proposals: list[Proposal] = []
 
         def columns(part: Training) -> list[np.ndarray]:

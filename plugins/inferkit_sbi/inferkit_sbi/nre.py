@@ -62,7 +62,7 @@ class NRE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        sample = usable(spread(problem))
+        sample = usable(spread(problem, config.memory))
         if len(sample) < 10:
             raise EstimatorError(f"only {len(sample)} simulations are usable",
                                  fix="inferkit check study.toml")

@@ -21,6 +21,7 @@ import torch
 
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
+from inferkit.protocols import Ragged
 
 BLOCK, TOGETHER = 1024, 32  # rows on disk that stay together; blocks that are shuffled together
 HELD_AT_MOST = 50_000
@@ -45,6 +46,11 @@ class Table:
     @property
     def on_disk(self) -> bool:
         return bool(self.files)
+
+    @property
+    def fitting(self) -> int:
+        """Rows that may be held in memory for validation: a quarter of what is allowed."""
+        return int(np.clip(self.limit / 4 * self.n / max(self.bytes, 1), 1000, HELD_AT_MOST))
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
         columns = [np.ascontiguousarray(c, dtype=np.float32) for c in columns]
@@ -107,12 +113,24 @@ def parts_of(problem: Problem, rounds: Sequence[Training] = ()) -> Iterator[Trai
     yield from rounds
 
 
-def spread(problem: Problem, most: int = SCALING_ROWS) -> Training:
-    """All stored rows, or so many at even distances: what scales and shapes are learned from."""
-    n = len(problem.simulations or ())
-    if n <= most or problem.simulations is None:
-        return problem.training()
-    return problem.training(problem.simulations.select(np.linspace(0, n - 1, most).astype(int)))
+def spread(problem: Problem, memory: float) -> Training:
+    """All stored rows, or as many at even distances as fit: what scales and shapes are learned from."""
+    n, first = len(problem.simulations or ()), next(problem.batches(np.arange(1)))
+    if not n:
+        return first
+    each = sum(np.asarray(getattr(v, "values", v)).nbytes for v in first.inputs.values())
+    # Medians and deviations need several copies in double precision.
+    most = int(np.clip(memory * 1e9 / 10 // max(each, 1), 1000, SCALING_ROWS))
+    parts = list(problem.batches(np.linspace(0, n - 1, min(n, most)).astype(int)))
+    return Training(np.concatenate([p.theta for p in parts]),
+                    {k: joined([p.inputs[k] for p in parts]) for k in first.inputs},
+                    np.concatenate([p.ok for p in parts]), np.concatenate([p.index for p in parts]))
+
+
+def joined(values: list[Any]) -> Any:
+    if isinstance(values[0], Ragged):
+        return Ragged.from_rows([row for v in values for row in v], values[0].values.dtype)
+    return np.concatenate(values)
 
 
 class Source(Protocol):
@@ -131,7 +149,7 @@ class Stored:
     def __init__(self, table: Table, config: Any, seed: int):
         n = len(table)
         order = np.random.default_rng([seed, 1]).permutation(n)
-        held = min(max(1, int(config.validation * n)), HELD_AT_MOST)
+        held = min(max(1, int(config.validation * n)), table.fitting)
         self.table, self.seed = table, seed
         self.validation = table.take(np.sort(order[:held]))
         self.rows = np.sort(order[held:])
@@ -166,13 +184,13 @@ class Fresh:
 
     def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int):
         self.problem, self.columns, self.n = problem, columns, config.online
-        held = min(len(stored), HELD_AT_MOST)
+        held = min(len(stored), stored.fitting)
         if held < 20:
             raise EstimatorError(f"online training is validated on stored simulations, and {held} are "
                                  "usable", fix="study.simulate(1000)")
         self.validation = stored.take(np.arange(held))
         self.seed, self.device = seed, stored.device
-        self.size = batch_size(self.n, config.batch)
+        self.size = min(self.n, config.batch or 200)  # rows are cheap here, steps are what counts
         self.steps = -(-self.n // self.size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:

@@ -8,7 +8,8 @@ that is validated and kept is an exponential average of the weights,
 
 which is nearly as quiet as one trained with an annealed rate, at any time, so that no schedule has
 to know when training ends.  When the average's validation loss has stalled for a third of the
-patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.
+patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.  Fresh
+simulations cannot be overfitted, so there `epochs` is the plan: the rate falls along a cosine to 0.
 
 The batches of an epoch are seeded by (seed, epoch) alone, so a fit that was killed resumes from its
 checkpoint exactly: the same batches, the same network.
@@ -39,7 +40,7 @@ STALL = 1e-3  # a smaller gain does not prolong training
 STALL_STEPS = 200  # patience is no shorter than this; two lengths of the average
 DECAY = 0.99
 DROP = 0.4
-PIECE = 4096
+PIECE = 1024
 
 # (the network, a batch of columns) -> a loss for each row
 Loss = Callable[[Any, Batch], torch.Tensor]
@@ -88,15 +89,16 @@ def train(net: nn.Module, loss: Loss, source: Source, config: Any, *, seed: int,
           stall: float = STALL) -> History:
     """Minimise the mean of `loss` over a source's rows; leaves `net` at its best validation loss."""
     rate = float(config.rate * 2 * np.sqrt(np.clip(source.size, 50, 1000) / 200))
-    s = State(net, copy.deepcopy(net), torch.optim.Adam(net.parameters(), lr=rate), History(),
-              copy.deepcopy(net.state_dict()))
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate, fused=True)
+    s = State(net, copy.deepcopy(net), optimiser, History(), copy.deepcopy(net.state_dict()))
     s.average.requires_grad_(False).eval()
     if file is not None and file.exists():
         _resume(file, s)
     patience = max(config.patience, math.ceil(STALL_STEPS / source.steps))
     saved = began = time.monotonic()
+    steps = config.epochs * source.steps if config.online else math.inf
     while s.epoch < config.epochs and s.stalled < patience:
-        s.history.loss.append(_epoch(s, loss, source, rate, config.clip, seed))
+        s.history.loss.append(_epoch(s, loss, source, rate, steps, config.clip, seed))
         now = _validate(s.average, loss, source.validation, seed)
         s.history.validation_loss.append(now)
         if now < min(s.history.validation_loss[:-1], default=math.inf):
@@ -122,15 +124,17 @@ def train(net: nn.Module, loss: Loss, source: Source, config: Any, *, seed: int,
     return s.history
 
 
-def _epoch(s: State, loss: Loss, source: Source, rate: float, clip: float, seed: int) -> float:
+def _epoch(s: State, loss: Loss, source: Source, rate: float, steps: float, clip: float,
+           seed: int) -> float:
     s.net.train()
     torch.manual_seed(_seed(seed, s.epoch))  # contrasts, atoms and times drawn inside the loss
     total, rows, warm = 0.0, 0, 2 * source.steps
     parameters, averaged = list(s.net.parameters()), list(s.average.parameters())
     for batch in source.epoch(s.epoch):
         s.step += 1
+        cosine = 0.5 + 0.5 * math.cos(math.pi * s.step / steps)
         for group in s.optimiser.param_groups:
-            group["lr"] = rate * DROP**s.drops * min(1.0, s.step / warm)
+            group["lr"] = rate * DROP**s.drops * min(1.0, s.step / warm) * cosine
         s.optimiser.zero_grad(set_to_none=True)
         value = loss(s.net, batch).mean()
         value.backward()

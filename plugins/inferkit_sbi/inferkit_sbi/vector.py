@@ -146,7 +146,7 @@ class VectorField:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
 
         def columns(part: Training) -> list[np.ndarray]:
             rows = usable(part)

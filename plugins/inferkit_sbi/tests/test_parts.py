@@ -118,9 +118,9 @@ def test_inputs_check_names_and_shapes():
 
 
 @pytest.mark.parametrize(("shape", "output", "kind"), [
-    ((10,), None, "none"), ((400,), None, "cnn"), ((3, 500), None, "cnn"), ((20, 20), None, "fc"),
+    ((10,), None, "none"), ((400,), None, "mlp"), ((3, 5000), None, "cnn"), ((20, 20), None, "fc"),
     ((), None, "none"), ((4, 5, 6), None, "mlp"),
-    ((20, 20), Output("b", (20, 20), dims=("node", "time")), "cnn"),
+    ((20, 20), Output("b", (20, 20), dims=("node", "time")), "mlp"), ((4000,), None, "cnn"),
 ])
 def test_embeddings_go_by_shape(shape, output, kind):
     assert embed.choose(shape, output) == kind
@@ -137,7 +137,7 @@ def test_every_embedding_runs_learns_and_is_rebuilt(kind, shape):
     x = torch.randn(5, *shape, requires_grad=True)
     out = net(x)
     assert out.shape == (5, size)
-    out.sum().backward()
+    (out * torch.randn_like(out)).sum().backward()
     assert x.grad is not None and (kind == "fc" or (x.grad != 0).any())
     assert all(p.grad is not None for p in net.parameters())
     again, _ = embed.build(kind, shape, 6, 16)
@@ -145,6 +145,22 @@ def test_every_embedding_runs_learns_and_is_rebuilt(kind, shape):
     assert torch.equal(again(x), out)
     if kind == "set":
         assert torch.allclose(net(x[:, torch.randperm(shape[0])]), out, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "epochs", "gain"), [("mlp", 40, 4.5), ("cnn", 40, 4.0),
+                                                      ("transformer", 12, 1.0), ("gru", 12, 1.0)])
+def test_a_raw_trace_is_learned_from(tmp_path, kind, epochs, gain):
+    """In nats above the prior; nothing learned would be 0."""
+    prior = ik.Prior({"tau": ik.LogNormal(20.0, 0.3), "V_rest": ik.Normal(-65.0, 3.0),
+                      "C": ik.LogNormal(200.0, 0.3), "V_th": ik.Normal(-48.0, 3.0)})
+    study = ik.Study(ik.simulator("lif", outputs=["V"], duration=150.0), prior, path=tmp_path / "run",
+                     seed=2, quiet=True, executor=ik.executor("local", workers=0))
+    study.simulate(2000)
+    posterior = study.fit(ik.estimator("npe", density="maf", embedding=kind, epochs=epochs, batch=100))
+    rows = study.held_out
+    theta, x = prior.pack(rows.theta), rows.x()["V"]
+    log_q = [posterior.engine.log_prob(t[None], {"V": v})[0] for t, v in zip(theta, x)]
+    assert np.mean(log_q) - prior.log_prob_matrix(theta).mean() > gain
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("fc", (3, 4)), ("set", (9,)), ("cnn", (2, 3, 4))])
