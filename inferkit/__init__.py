@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from inferkit.estimate import Problem, Training
     from inferkit.grid import Explored, explore
     from inferkit.hookspecs import hookimpl
+    from inferkit.importance import corrected
     from inferkit.posterior import Posterior, Samples, load
     from inferkit.prior import (
         Acceptance,
@@ -75,6 +76,7 @@ _HOME = {
     "inferkit.estimate": ("Problem", "Training"),
     "inferkit.grid": ("Explored", "explore"),
     "inferkit.hookspecs": ("hookimpl",),
+    "inferkit.importance": ("corrected",),
     "inferkit.posterior": ("Posterior", "Samples", "load"),
     "inferkit.prior": (
         "Acceptance", "Beta", "Choice", "Constraint", "Exponential", "Gamma", "Given",

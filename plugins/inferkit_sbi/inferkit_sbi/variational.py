@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from inferkit.importance import smoothed
 from inferkit_sbi.train import one_thread
 
 STEPS, BATCH, RATE = 400, 256, 5e-3
@@ -81,19 +82,3 @@ def fitted(engine: Any, trials: list[torch.Tensor]) -> Any:
             net.requires_grad_(True)
     return q
 
-
-def smoothed(log_w: np.ndarray) -> tuple[np.ndarray, float]:
-    """Normalised weights, the largest replaced by quantiles of a fitted Pareto tail, and its k."""
-    from scipy.stats import genpareto
-
-    w = np.exp(log_w - log_w.max())
-    m = int(min(0.2 * len(w), 3 * np.sqrt(len(w))))
-    order = np.argsort(w)
-    tail = order[-m:]
-    threshold = w[order[-m - 1]]
-    excess = w[tail] - threshold
-    if excess.max() <= 1e-12 or len(np.unique(excess)) < 5:
-        return w / w.sum(), -np.inf
-    k, _, scale = genpareto.fit(excess[excess > 0], floc=0)
-    w[tail] = np.minimum(threshold + genpareto.ppf((np.arange(m) + 0.5) / m, k, 0, scale), 1.0)
-    return w / w.sum(), float(k)

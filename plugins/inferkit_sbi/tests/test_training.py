@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from inferkit_sbi import mcmc, rounds, rows, variational
+from inferkit_sbi import mcmc, rounds, rows
 from inferkit_sbi.config import NPEConfig
 from inferkit_sbi.learn import stacked
 
@@ -217,14 +217,6 @@ def test_rejection_is_exact_and_says_when_it_is_hopeless():
     with pytest.raises(EstimatorError, match="draws of the prior"):
         mcmc.reject(lambda z, w: -0.5 * ((z - 2.0) / 0.002).astype(float).__pow__(2).sum(1), 1, 3, 100,
                     np.random.default_rng(0))
-
-
-def test_uneven_weights_are_told():
-    rng = np.random.default_rng(0)
-    assert variational.smoothed(0.1 * rng.standard_normal(8000))[1] < 0.5
-    assert variational.smoothed(3.0 * rng.standard_exponential(8000))[1] > 0.7
-    w, _ = variational.smoothed(rng.standard_normal(8000))
-    assert abs(w.sum() - 1) < 1e-9 and (w >= 0).all()
 
 
 def test_the_likelihood_s_gradient(tmp_path):
