@@ -60,7 +60,7 @@ class Problem:
     prior: Prior
     view: View
     seed: int
-    folder: Path  # the fit's own: checkpoints, logs
+    folder: Path  # the fit's own: logs, and files "checkpoint*", deleted once it is finished
     tag: str  # names this fit in the store's rounds
     simulations: Simulations | None = None  # those to learn from (held-out ones are not among them)
     observed: dict[str, Any] | None = None  # inputs, batch of one, where the fit is for one

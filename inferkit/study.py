@@ -106,6 +106,8 @@ class Study:
         self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
                                     observed=problem.observed, info=info)
         self._posterior.save(folder)
+        for file in folder.glob("checkpoint*"):  # a fit that is repeated starts anew
+            file.unlink()
         provenance.record(self.path, "fit", estimator=chosen_one.identity(), seconds=info["seconds"],
                           **provenance.environment({spec.package: ""}))
         self.reporter.say(f"{chosen_one.name}: fitted in {duration(info['seconds'])}")

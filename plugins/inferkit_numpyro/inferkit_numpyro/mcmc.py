@@ -57,7 +57,7 @@ class Chains:
         self.problem, self.config = problem, config
         self.target = Target(problem, config)
         self.key = jax.random.key(int(problem.rng(0).integers(2**31)))
-        self.file = problem.folder / "chains.npz"
+        self.file = problem.folder / "checkpoint.npz"
 
     def run(self) -> Draws:
         began = time.monotonic()

@@ -225,7 +225,7 @@ def test_a_killed_fit_goes_on_to_the_same_draws(tmp_path):
     whole = start("whole")
     killed = start("killed")
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed/fits").glob("*/chains.npz")):
+    while not list((tmp_path / "killed/fits").glob("*/checkpoint.npz")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)

@@ -294,6 +294,7 @@ def test_a_killed_fit_resumes_exactly(tmp_path):
     a, b = (np.load(next((tmp_path / name / "fits").glob("*/arrays.npz")))
             for name in ("whole", "killed"))
     assert a.files == b.files and all(np.array_equal(a[k], b[k]) for k in a.files)
+    assert not list((tmp_path / "killed/fits").glob("*/checkpoint*"))
 
 
 def test_a_network_of_another_make_is_refused_with_a_remedy(tmp_path):
