@@ -20,7 +20,8 @@ class _Common:
     hidden, transforms, bins, components: size of the network.  embedding: for raw outputs; "auto"
     goes by their shape.  embedding_hidden, embedding_dim: its width, and the numbers that it gives.
     batch: rows a step; 0 lets the number of simulations decide (200 online).  rate: half of Adam's
-    learning rate at a batch of 200 (it grows with the square root of the batch, up to 1,000).
+    learning rate at a batch of 200 (it grows with the square root of the batch, up to 1,000;
+    thrice that for "nsf" and "maf_rqs").
     patience: epochs without a better validation loss after which training stops; 200 steps at least.
     validation: share of simulations set aside.  epochs: at most so many.
     memory: gigabytes that training rows may take; more are kept in a scratch file.

@@ -10,6 +10,9 @@ from torch import nn
 
 from inferkit.errors import EstimatorError
 
+# nflows' spline flows learn better, and in half the time, at a rate at which others do worse.
+PACE = {"nsf": 3.0, "maf_rqs": 3.0}
+
 
 def flow(model: str, dim: int, condition: int, config: Any) -> nn.Module:
     """sbi's estimator of a density over R^dim given `condition` numbers; nothing is scaled in it."""

@@ -20,7 +20,7 @@ from inferkit.estimate import Problem, Training
 from inferkit.features import flatten
 from inferkit.prior import Prior
 from inferkit_sbi.config import NLEConfig
-from inferkit_sbi.density import Validity, flow, load_arrays
+from inferkit_sbi.density import PACE, Validity, flow, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
 from inferkit_sbi.rows import parts_of, spread
@@ -67,6 +67,7 @@ class Likelihood(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.flow = flow(config.density, inputs.size, dim, config)
+        self.pace = PACE.get(config.density, 1.0)
 
     def log_prob(self, s: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return self.flow.log_prob(s[None], z)[0]

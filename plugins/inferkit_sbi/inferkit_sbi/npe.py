@@ -18,7 +18,7 @@ from torch import nn
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
 from inferkit_sbi.config import NPEConfig
-from inferkit_sbi.density import flow, load_arrays
+from inferkit_sbi.density import PACE, flow, load_arrays
 from inferkit_sbi.direct import Engine
 from inferkit_sbi.inputs import Inputs, inputs_for
 from inferkit_sbi.learn import ensemble, in_rounds
@@ -40,6 +40,7 @@ class Network(nn.Module):
         super().__init__()
         self.inputs = inputs
         self.flow = flow(density, dim, inputs.size, config)
+        self.pace = PACE.get(density, 1.0)
         self.correction = GaussianCorrection(dim) if config.variant == "A" else None
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:

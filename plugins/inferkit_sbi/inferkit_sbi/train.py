@@ -89,6 +89,7 @@ def train(net: nn.Module, loss: Loss, source: Source, config: Any, *, seed: int,
           stall: float = STALL) -> History:
     """Minimise the mean of `loss` over a source's rows; leaves `net` at its best validation loss."""
     rate = float(config.rate * 2 * np.sqrt(np.clip(source.size, 50, 1000) / 200))
+    rate *= getattr(net, "pace", 1.0)
     optimiser = torch.optim.Adam(net.parameters(), lr=rate, fused=True)
     s = State(net, copy.deepcopy(net), optimiser, History(), copy.deepcopy(net.state_dict()))
     s.average.requires_grad_(False).eval()
