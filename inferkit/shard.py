@@ -63,6 +63,9 @@ class Rows:
         )
 
 
+BLOCK = 8 << 20  # bytes that are checksummed at once
+
+
 def storable(array: np.ndarray) -> np.ndarray:
     """The array contiguous, little-endian, of a type that the format knows."""
     array = np.asarray(array)
@@ -82,10 +85,12 @@ def row_crcs(rows: Rows) -> np.ndarray:
     parts = [rows.index.astype("<i8"), rows.status.astype("u1")]
     parts += [rows.theta[k] for k in sorted(rows.theta)]
     parts += [rows.x[k] for k in sorted(rows.x) if not isinstance(rows.x[k], Ragged)]
-    flat = np.concatenate(
-        [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8).reshape(n, -1) for p in parts], axis=1
-    ) if n else np.empty((0, 0), np.uint8)
-    crc = np.fromiter(map(zlib.crc32, flat), np.uint32, n)
+    flat = [np.ascontiguousarray(p).reshape(n, -1).view(np.uint8) for p in parts] if n else []
+    step = max(1, BLOCK // max(1, sum(p.shape[1] for p in flat)))
+    crc = np.empty(n, np.uint32)
+    for a in range(0, n, step):  # a part at a time: shards may be large
+        some = np.concatenate([p[a : a + step] for p in flat], axis=1)
+        crc[a : a + step] = np.fromiter(map(zlib.crc32, some), np.uint32, len(some))
     for name in sorted(rows.x):
         if isinstance(value := rows.x[name], Ragged):
             crc = np.fromiter(

@@ -165,9 +165,8 @@ class Simulations:
                 # Failures have no outputs, invalid rows none that fit.
                 values[mine] = (shard.output(name)[positions[mine]]
                                 if shard.signature == self.signature else missing(dtype))
+                shard.release()
             out[name] = values
-        for k in used:
-            self._shards[k].release()
         return out
 
     def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:
@@ -180,6 +179,7 @@ class Simulations:
 
     def _verify(self, k: int) -> None:
         bad = self._shards[k].damaged
+        self._shards[k].release()
         if bad.any():
             raise StoreError(
                 f"{int(bad.sum())} rows of {self._shards[k].path} are damaged "

@@ -1,16 +1,15 @@
 """The rows to train on, as tensors: in memory, or in a scratch file where they are larger than it.
 
 Simulations are read once, a part at a time, and kept as standardised float32 columns (parameters, then
-each input).  Columns that outgrow `memory` move to scratch files beside the fit's checkpoint, which are
-memory-mapped; an epoch then shuffles blocks, and rows within some blocks at a time, so that the disk is
-read in long stretches.  Pages that were read are given back, so memory stays flat.
+each input).  Columns that outgrow `memory` move to scratch files beside the fit's checkpoint.  An epoch
+then shuffles blocks of rows, reads as many as a quarter of `memory` holds, and shuffles their rows, so
+that the disk is read in long stretches and memory stays flat.
 
 `Fresh` is the other source: every epoch is a new round of simulations, each row seen once.
 """
 
 from __future__ import annotations
 
-import mmap
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.protocols import Ragged
 
-BLOCK, TOGETHER = 1024, 32  # rows on disk that stay together; blocks that are shuffled together
+BLOCK = 64  # rows on disk that stay together
 HELD_AT_MOST = 50_000
 SCALING_ROWS = 50_000
 Batch = list[torch.Tensor]
@@ -49,7 +48,7 @@ class Table:
 
     @property
     def fitting(self) -> int:
-        """Rows that may be held in memory for validation: a quarter of what is allowed."""
+        """Rows that may be held in memory at once: a quarter of what is allowed."""
         return int(np.clip(self.limit / 4 * self.n / max(self.bytes, 1), 1000, HELD_AT_MOST))
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
@@ -80,8 +79,6 @@ class Table:
         if self.on_disk:
             for file in self.files:
                 file.flush()
-            self.columns = [np.memmap(f, np.float32, "r", shape=(self.n, *s))
-                            for f, s in zip(self.files, self.shapes)]
         elif self.parts:
             self.columns = [torch.as_tensor(np.concatenate(c)).to(self.device)
                             for c in zip(*self.parts)]
@@ -92,10 +89,22 @@ class Table:
         if not self.on_disk:
             index = torch.as_tensor(at, device=self.device)
             return [c[index] for c in self.columns]
-        taken = [torch.as_tensor(c[at]).to(self.device) for c in self.columns]
-        for c in self.columns:
-            c._mmap.madvise(mmap.MADV_DONTNEED)
-        return taken
+        order = np.argsort(at, kind="stable")
+        back = torch.as_tensor(np.argsort(order))
+        return [torch.as_tensor(c)[back].to(self.device) for c in self._read(at[order])]
+
+    def _read(self, at: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows in rising order, a column at a time.
+
+        By reads, not a memory map: a page touched there may bring megabytes of others into memory.
+        """
+        runs = np.split(np.arange(len(at)), np.flatnonzero(np.diff(at) != 1) + 1)
+        for file, shape in zip(self.files, self.shapes):
+            out = np.empty((len(at), *shape), np.float32)
+            for run in runs if out.size else ():
+                file.seek(int(at[run[0]]) * out[0].nbytes)
+                file.readinto(memoryview(out[run[0] : run[-1] + 1]).cast("B"))
+            yield out
 
 
 def fill(parts: Iterable[Training], columns: Columns, memory: float, folder: Path,
@@ -161,19 +170,18 @@ class Stored:
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         rng = np.random.default_rng([self.seed, 2, epoch])
-        for at in self._order(rng):
-            yield self.table.take(at)
-
-    def _order(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
         if not self.table.on_disk:
             shuffled = rng.permutation(self.rows)
-            yield from (shuffled[a : a + self.size] for a in range(0, len(shuffled), self.size))
+            yield from (self.table.take(shuffled[a : a + self.size])
+                        for a in range(0, len(shuffled), self.size))
             return
         blocks = np.array_split(self.rows, max(1, len(self.rows) // BLOCK))
         order = rng.permutation(len(blocks))
-        for a in range(0, len(order), TOGETHER):
-            some = rng.permutation(np.concatenate([blocks[i] for i in order[a : a + TOGETHER]]))
-            yield from (some[b : b + self.size] for b in range(0, len(some), self.size))
+        together = max(1, self.table.fitting // BLOCK, self.size // BLOCK)
+        for a in range(0, len(order), together):
+            held = self.table.take(rng.permutation(
+                np.concatenate([blocks[i] for i in order[a : a + together]])))
+            yield from map(list, zip(*(c.split(self.size) for c in held)))
 
 
 class Fresh:
