@@ -203,7 +203,7 @@ class Shard:
 
     def release(self) -> None:
         """Give the pages that were read back to the system; they are read again when touched."""
-        if hasattr(mmap, "MADV_DONTNEED"):
+        if isinstance(self._map, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def output(self, name: str) -> Any:
