@@ -210,8 +210,11 @@ class Store:
         from inferkit.simulations import Simulations
 
         merged = 0
-        for round in self.rounds():
-            small = [s for s in self.shards() if s.round == round and s.nbytes < SMALL]
+        by_round: dict[int, list[Shard]] = {}
+        for shard in self.shards():
+            if shard.nbytes < SMALL:
+                by_round.setdefault(shard.round, []).append(shard)
+        for round, small in by_round.items():
             if len(small) < many or any(s.damaged.any() for s in small):
                 continue
             table = Simulations(self, round, shards=small)
