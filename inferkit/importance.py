@@ -20,20 +20,19 @@ from inferkit.posterior import Posterior, Samples
 BELIEVED = 0.7
 
 
-def corrected(posterior: Posterior, n: int, log_likelihood: Any, observed: Any = None, *,
+def corrected(posterior: Posterior, n: int, log_likelihood: Any, observed: Any, *,
               proposals: int | None = None, seed: int | None = None) -> tuple[Samples, dict]:
     """n draws of the exact posterior, and {"ess", "khat", "believed"}.
 
     log_likelihood(theta, x): one value a row; `theta` is a dict of arrays, rows first, and `x` the
     observation as it was given.  `proposals`: draws of q to choose from, 8 n if not given.
     """
-    x = posterior.observed if observed is None else observed
     raw = posterior.sample(proposals or 8 * n, observed, seed=seed)
     if raw.values.ndim != 2:
         raise EstimatorError("corrected takes one observation at a time")
     log_q = posterior.log_prob(raw, observed)
     theta = raw.by_name()
-    log_l = np.asarray(log_likelihood(theta, x), dtype=np.float64)
+    log_l = np.asarray(log_likelihood(theta, observed), dtype=np.float64)
     if log_l.shape != log_q.shape:
         raise EstimatorError(f"log_likelihood gave shape {log_l.shape} for {len(raw)} rows",
                              allowed=f"({len(raw)},), one value a row",

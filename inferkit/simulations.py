@@ -121,7 +121,7 @@ class Simulations:
     def part(self) -> int:
         """So many rows that their outputs take some tens of megabytes."""
         each = sum(np.prod(shape or (256,)) * dtype.itemsize for shape, dtype in self.outputs.values())
-        return int(np.clip(PART_BYTES // max(each, 1), 64, 8192))
+        return int(np.clip(PART_BYTES // max(each, 1), 8, 8192))
 
     def x(self) -> dict[str, Any]:
         """All outputs of these rows, in memory."""

@@ -38,26 +38,26 @@ def posterior(width):
 
 
 def log_likelihood(theta, x):
-    return stats.norm(theta["a"], 0.5).logpdf(X[0])
+    return stats.norm(theta["a"], 0.5).logpdf(x[0])
 
 
 def test_draws_are_those_of_the_exact_posterior():
-    samples, told = corrected(posterior(1.5), 4000, log_likelihood)
+    samples, told = corrected(posterior(1.5), 4000, log_likelihood, X)
     assert abs(samples["a"].mean() - MEAN) < 0.03 and abs(samples["a"].std() / SD - 1) < 0.05
     assert told["believed"] and 8000 < told["ess"] < 32000
-    again, _ = corrected(posterior(1.5), 4000, log_likelihood)
+    again, _ = corrected(posterior(1.5), 4000, log_likelihood, X)
     assert np.array_equal(samples.values, again.values)
 
 
 def test_a_proposal_that_is_too_narrow_is_told():
-    assert not corrected(posterior(0.3), 1000, log_likelihood)[1]["believed"]
+    assert not corrected(posterior(0.3), 1000, log_likelihood, X)[1]["believed"]
 
 
 def test_a_likelihood_of_another_shape_is_refused():
     with pytest.raises(EstimatorError, match="one value a row"):
-        corrected(posterior(1.0), 100, lambda theta, x: 0.0)
+        corrected(posterior(1.0), 100, lambda theta, x: 0.0, X)
     with pytest.raises(EstimatorError, match="is 0 at every draw"):
-        corrected(posterior(1.0), 100, lambda theta, x: np.full(len(theta["a"]), -np.inf))
+        corrected(posterior(1.0), 100, lambda theta, x: np.full(len(theta["a"]), -np.inf), X)
 
 
 def test_smoothing():

@@ -25,6 +25,7 @@ from inferkit.protocols import Ragged
 BLOCK = 64  # rows on disk that stay together
 HELD_AT_MOST = 50_000
 SCALING_ROWS = 50_000
+FEW = 100  # rows that are held however large they are
 Batch = list[torch.Tensor]
 Columns = Callable[[Training], list[np.ndarray]]  # usable rows as float32 arrays
 
@@ -49,7 +50,7 @@ class Table:
     @property
     def fitting(self) -> int:
         """Rows that may be held in memory at once: a quarter of what is allowed."""
-        return int(np.clip(self.limit / 4 * self.n / max(self.bytes, 1), 1000, HELD_AT_MOST))
+        return int(np.clip(self.limit / 4 * self.n / max(self.bytes, 1), FEW, HELD_AT_MOST))
 
     def append(self, columns: Sequence[np.ndarray]) -> None:
         columns = [np.ascontiguousarray(c, dtype=np.float32) for c in columns]
@@ -129,7 +130,7 @@ def spread(problem: Problem, memory: float) -> Training:
         return first
     each = sum(np.asarray(getattr(v, "values", v)).nbytes for v in first.inputs.values())
     # Medians and deviations need several copies in double precision.
-    most = int(np.clip(memory * 1e9 / 10 // max(each, 1), 1000, SCALING_ROWS))
+    most = int(np.clip(memory * 1e9 / 10 // max(each, 1), FEW, SCALING_ROWS))
     parts = list(problem.batches(np.linspace(0, n - 1, min(n, most)).astype(int)))
     return Training(np.concatenate([p.theta for p in parts]),
                     {k: joined([p.inputs[k] for p in parts]) for k in first.inputs},

@@ -43,7 +43,7 @@ def check(posterior, x=0.8, mean=0.1, sd=0.2):
 def test_rows_on_disk_are_the_rows_in_memory(tmp_path):
     made = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
     tables = []
-    for memory in (np.inf, 100.0):
+    for memory in (np.inf, 40_000.0):  # of 80,000 bytes
         table = rows.Table(memory, tmp_path, torch.device("cpu"))
         for part in np.array_split(made, 7):
             table.append([part, part[:, :1]])
@@ -69,13 +69,13 @@ def test_what_is_held_in_memory_goes_by_what_is_allowed(tmp_path):
     made = study(tmp_path, "npe", 2500, function=wide)
     problem = Problem(made.prior, made.view(), 0, tmp_path, "t", made.training)
     assert len(rows.spread(problem, 1.0)) == 2250
-    some = rows.spread(problem, 1e-6)  # 1,000 rows at least, evenly from all of them
-    assert len(some) == 1000 and some.index.min() < 10 and some.index.max() > 2490
+    some = rows.spread(problem, 1e-6)  # 100 rows at least, evenly from all of them
+    assert len(some) == 100 and some.index.min() < 10 and some.index.max() > 2490
     assert np.array_equal(some.inputs["x"], problem.view.of(made.training)["x"][
         np.isin(made.training.index, some.index)])
     table = rows.fill(problem.batches(), lambda p: [p.inputs["x"]], 1e6, tmp_path, torch.device("cpu"))
-    assert table.on_disk and table.fitting == 1000
-    assert len(rows.Stored(table, NPEConfig(validation=0.8), 1).validation[0]) == 1000
+    assert table.on_disk and table.fitting == 125  # of 2 kB, a quarter of 1 MB
+    assert len(rows.Stored(table, NPEConfig(validation=0.8), 1).validation[0]) == 125
 
 
 def test_training_from_disk_learns_the_same(tmp_path):
