@@ -125,9 +125,10 @@ def parts_of(problem: Problem, rounds: Sequence[Training] = ()) -> Iterator[Trai
 
 def spread(problem: Problem, memory: float) -> Training:
     """All stored rows, or as many at even distances as fit: what scales and shapes are learned from."""
-    n, first = len(problem.simulations or ()), next(problem.batches(np.arange(1)))
+    n = len(problem.simulations or ())
     if not n:
-        return first
+        return problem.training()
+    first = next(problem.batches(np.arange(1)))
     each = sum(np.asarray(getattr(v, "values", v)).nbytes for v in first.inputs.values())
     # Medians and deviations need several copies in double precision.
     most = int(np.clip(memory * 1e9 / 10 // max(each, 1), FEW, SCALING_ROWS))
