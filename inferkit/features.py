@@ -199,7 +199,9 @@ def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
     if not isinstance(observed, Mapping):
         if len(outputs) != 1:
             raise DataError(f"observed is {type(observed).__name__}",
-                            allowed=f"a dict with {', '.join(outputs)}")
+                            allowed=f"a dict with {', '.join(outputs) or 'the outputs by name'}",
+                            fix=None if outputs else "study.simulate(1000) first: until then nobody "
+                                "knows what your function returns")
         observed = {next(iter(outputs)): observed}
     if view.computed and not view.raw and observed.keys() <= set(view.names) and (
             not observed.keys() <= outputs.keys()):

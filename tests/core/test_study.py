@@ -326,3 +326,10 @@ def test_draws_of_a_vector_have_its_shape(tmp_path):
     assert (draws["mean"][:, 1, 2] == draws["mean[1,2]"]).all()
     with pytest.raises(ConfigError, match="did you mean"):
         draws["means"]
+
+
+def test_a_bare_array_before_any_simulation_is_told(tmp_path):
+    made = ik.Study(lambda theta, rng: np.array([theta["a"]]), ik.Prior({"a": ik.Normal(0.0, 1.0)}),
+                    path=tmp_path / "run", quiet=True, estimator="abc-smc")
+    with pytest.raises(DataError, match=r"simulate\(1000\) first"):
+        made.fit(observed=np.array([0.3]))
