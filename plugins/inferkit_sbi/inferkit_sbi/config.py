@@ -95,11 +95,10 @@ class NPEConfig(_Common):
             raise ConfigError(f'variant "A" with density {self.density!r}', allowed='"mdn"',
                               fix='density = "mdn"')
 
-    def densities(self, dim: int) -> tuple[str, ...]:
-        """The density of each network, for posteriors over `dim` numbers."""
-        if self.density != "auto":
-            return (self.density,) * self.ensemble
-        return (("maf", "zuko_nsf") if dim > 1 else ("zuko_nsf",)) * self.ensemble
+    def densities(self) -> tuple[str, ...]:
+        """The density of each network."""
+        mixed = ("maf", "zuko_nsf") if self.density == "auto" else (self.density,)
+        return mixed * self.ensemble
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from inferkit.errors import EstimatorError
 
 # nflows' spline flows learn better, and in half the time, at a rate at which others do worse.
 PACE = {"nsf": 3.0, "maf_rqs": 3.0}
+# Their splines bend [-BOUND, BOUND]; at nflows' own 3 there is too much of the base outside.
+BOUND = 5.0
+LIMIT = 8.0
 
 
 def flow(model: str, dim: int, condition: int, config: Any) -> nn.Module:
@@ -23,7 +26,7 @@ def flow(model: str, dim: int, condition: int, config: Any) -> nn.Module:
         make = posterior_nn(
             model, z_score_theta="none", z_score_x="none", hidden_features=config.hidden,
             num_transforms=config.transforms, num_bins=config.bins,
-            num_components=config.components)
+            num_components=config.components, **({"tail_bound": BOUND} if model in PACE else {}))
         for _ in range(50):
             try:  # the builders read shapes off a batch
                 made = make(torch.randn(64, dim), torch.randn(64, condition))
@@ -31,9 +34,41 @@ def flow(model: str, dim: int, condition: int, config: Any) -> nn.Module:
                 raise EstimatorError(f"sbi cannot build {model!r} for {dim} dimensions: {cause}",
                                      fix='density = "nsf"') from cause
             if conditioned(made, dim, condition):
-                return made
+                return made if model == "mdn" else Located(made, dim, condition, config.hidden)
     raise EstimatorError(f"{model!r} in {dim} dimensions does not use the condition",
                          fix='density = "nsf"')
+
+
+class Located(nn.Module):
+    """q(z | c) = flow((z - m(c)) / s(c) | c) / prod s(c), with m and s learned beside the flow.
+
+    A spline flow bends a box of fixed size, and what of its base lies outside stays where it was.
+    With the box around the prior, a posterior a twentieth as wide gets draws all over the prior, and
+    an sd four times too large (0.3 % of the base is outside of three sds); around m(c) they stay
+    among its own tails.  Other flows too need fewer steps from there.
+    """
+
+    def __init__(self, made: nn.Module, dim: int, condition: int, hidden: int):
+        super().__init__()
+        self.made = made
+        self.place = nn.Sequential(nn.Linear(condition, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
+                                   nn.SiLU(), nn.Linear(hidden, 2 * dim))
+        nn.init.zeros_(self.place[-1].weight)  # it begins as the flow alone
+        nn.init.zeros_(self.place[-1].bias)
+
+    def _place(self, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """m and log s; a scale beyond exp(+-LIMIT) is no posterior but a step too far."""
+        m, log_s = self.place(c).chunk(2, -1)
+        return m, LIMIT * torch.tanh(log_s / LIMIT)
+
+    def log_prob(self, z: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Rows (k, n, dim) given conditions (n, …), as sbi has it."""
+        m, log_s = self._place(c)
+        return self.made.log_prob((z - m) * torch.exp(-log_s), c) - log_s.sum(-1)
+
+    def sample(self, shape: tuple[int, ...], c: torch.Tensor) -> torch.Tensor:
+        m, log_s = self._place(c)
+        return m + torch.exp(log_s) * self.made.sample(shape, c)
 
 
 @torch.no_grad()

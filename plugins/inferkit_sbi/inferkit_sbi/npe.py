@@ -70,7 +70,7 @@ class NPE:
     def restore(arrays: dict, meta: dict, prior: Prior) -> Engine:
         config = NPEConfig(**meta["config"])
         nets = []
-        for i, density in enumerate(config.densities(prior.dim)):
+        for i, density in enumerate(config.densities()):
             net = Network(Inputs.rebuilt(meta, config), prior.dim, config, density)
             load_arrays(net, arrays, i)
             nets.append(net.eval())
@@ -94,7 +94,7 @@ class NPE:
             # A's correction is for one proposal, so it learns from the last round alone.
             parts = rounds[-1:] if config.variant == "A" and r else parts_of(problem, rounds)
             makes = [partial(self._network, scaled, space.dim, density)
-                     for density in config.densities(space.dim)]
+                     for density in config.densities()]
             nets, info = ensemble(problem, config, makes, loss_of(config, r), parts, columns, r,
                                   log_density=not (config.variant == "C" and r))
             if config.variant == "A" and proposals:

@@ -31,8 +31,8 @@ def exact(x):
     return x / (1 + 0.25), np.sqrt(1 / (1 + 1 / 0.25))
 
 
-def check(posterior, x=0.8, mean=0.1, sd=0.2):
-    draws = posterior.sample(4000, np.array([x]))["a"]
+def check(posterior, x=0.8, mean=0.08, sd=0.12):
+    draws = posterior.sample(20_000, np.array([x]))["a"]
     due, width = exact(x)
     assert abs(draws.mean() - due) < mean and abs(draws.std() / width - 1) < sd
 
@@ -102,7 +102,7 @@ def test_online_training_simulates_every_epoch_and_keeps_the_rows(tmp_path):
     stored = made.store.rounds()
     assert len(stored) == epochs + 1  # and the prior's round
     assert posterior.info["simulations"] == 360  # those it was validated on
-    check(posterior)
+    check(posterior, mean=0.12, sd=0.15)
     # The same fit again finds every round in the store, and gives the same network.
     again = made.fit(online, refit=True)
     assert made.store.rounds() == stored
@@ -112,14 +112,14 @@ def test_online_training_simulates_every_epoch_and_keeps_the_rows(tmp_path):
 
 
 def test_a_warm_start_begins_where_the_smaller_fit_ended(tmp_path):
-    settings = {**QUICK, "density": "maf_rqs", "warm_start": True, "batch": 100}
+    settings = {**QUICK, "density": "maf", "warm_start": True, "batch": 100}
     made = study(tmp_path, ik.estimator("npe", **settings), 2000)
     first = made.fit()
     assert first.info["warm"] is False
     made.simulate(3000)
     second = made.fit()
     assert second.info["warm"] is True and second.info["simulations"] == 2700
-    assert second.info["validation_loss"][0] < first.info["validation_loss"][0] - 0.1
+    assert second.info["validation_loss"][0] < first.info["validation_loss"][0] - 0.5
     check(second)
     other = made.fit(ik.estimator("npe", **{**settings, "hidden": 16}))
     assert other.info["warm"] is False  # another network cannot
@@ -134,6 +134,21 @@ def test_stacking_finds_the_better_network():
     log_q = [-0.5 * half**2, -0.5 * (half - 4) ** 2]
     assert abs(stacked(log_q)[0] - 0.5) < 0.05
     assert stacked([good, np.full(2000, -800.0)]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("density", ["nsf", "maf_rqs"])
+def test_a_posterior_much_narrower_than_the_prior_has_no_draws_all_over_it(tmp_path, density):
+    """The sd, which a few far draws blow up: a spline flow around the prior gives four times it."""
+    def precise(theta, rng):
+        return theta["a"] + 0.05 * rng.standard_normal(1)
+
+    made = study(tmp_path, ik.estimator("npe", density=density, batch=100, **QUICK), 3000,
+                 function=precise)
+    posterior, due = made.fit(), 0.05 / np.sqrt(1 + 0.05**2)
+    for x in (-1.0, 0.0, 0.8):
+        draws = posterior.sample(20_000, np.array([x]))["a"]
+        assert 0.8 < draws.std() / due < 1.5
+        assert abs(draws.mean() - x / (1 + 0.05**2)) < 0.5 * due
 
 
 def test_auto_mixes_by_weights_and_is_saved(tmp_path):
