@@ -219,7 +219,7 @@ class Remote:
         elif self.ended and not self._began and not aborted:
             self._never_began(why, receipt)
         elif not self._got and not aborted:
-            receipt.lost = f"{self.url}: {self.site.clean(self._cause or why)}"
+            receipt.lost = self._loss(self._cause or why, self._tail("stderr"))
         return receipt
 
     def _node_error(self) -> InferkitError:
@@ -247,8 +247,11 @@ class Remote:
                 else "set modules, setup, python or container; "
                      "try it at the site: python3 -m inferkit.node")
         else:
-            tail = " | ".join(self.site.clean(told).splitlines()[-3:])
-            receipt.lost = f"{self.url}: {self.site.clean(why)}" + (f": {tail}" if tail else "")
+            receipt.lost = self._loss(why, told)
+
+    def _loss(self, why: str, stderr: str) -> str:
+        tail = " | ".join(self.site.clean(stderr).splitlines()[-3:])
+        return f"{self.url}: {self.site.clean(why)}" + (f": {tail}" if tail else "")
 
     def _tail(self, name: str) -> str:
         if not self.folder:

@@ -144,21 +144,28 @@ def test_more_simulations_while_jobs_run(site, tmp_path, digest):
 
 
 def test_results_are_stored_while_jobs_run(site, tmp_path):
-    study = remote_study(site, tmp_path / "run", slow, rows_per_job=N, collect_seconds=0.1)
-    seen = set()
+    """The job lingers until the client has stored some, and only some, of its results."""
+    go, n = tmp_path / "go", 400
+
+    def lingering(theta, rng):
+        if not go.exists():
+            time.sleep(0.05)
+        return rng.normal(size=6) + theta["a"]
+
+    study = remote_study(site, tmp_path / "run", lingering, rows_per_job=n, collect_seconds=0.1)
 
     def watch():
-        while not done.is_set():
-            seen.add(len(study.store.present(0)))
-            time.sleep(0.02)
+        while not done.wait(0.02):
+            if 0 < len(study.store.present(0)) < n:
+                go.touch()
 
     done = threading.Event()
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    study.simulate(N)
+    study.simulate(n)
     done.set()
     watcher.join()
-    assert len(seen - {0, N}) >= 1
+    assert go.exists() and len(study.simulations) == n
 
 
 def test_one_look_a_job_a_poll(site, tmp_path):
