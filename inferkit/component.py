@@ -8,21 +8,14 @@ a pickled-by-value function for code of the user's own, which no other process c
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib.util
-import inspect
-import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from inferkit import plugins, schema, seeds
-from inferkit.errors import ConfigError, SimulatorError
+from inferkit import plugins, schema
+from inferkit.code import code_digest, own_modules
+from inferkit.errors import ConfigError
+from inferkit.function import FunctionSimulator
 from inferkit.protocols import Output, Parameter
 from inferkit.specs import SimulatorSpec, Spec
 
@@ -101,8 +94,7 @@ class Own(Component):
     def reference(self) -> dict:
         import cloudpickle
 
-        # A module beside the study file exists on this machine only.
-        by_value = [m for m in _modules_of(self.thing) if not _installed(m)]
+        by_value = own_modules(self._code)  # they exist on this machine only
         for module in by_value:
             cloudpickle.register_pickle_by_value(module)
         try:
@@ -118,7 +110,11 @@ class Own(Component):
         return {"pickle": base64.b64encode(blob).decode()}
 
     def identity(self) -> dict:
-        return {"name": self.spec.name, "code": code_digest(self.thing)}
+        return {"name": self.spec.name, "code": code_digest(self._code)}
+
+    @property
+    def _code(self) -> Any:
+        return self.thing.function if isinstance(self.thing, FunctionSimulator) else self.thing
 
     def __repr__(self) -> str:
         return f"{self.spec.role}({self.spec.name!r}, own code)"
@@ -129,7 +125,11 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     if "pickle" in reference:
         import pickle
 
-        spec, thing = pickle.loads(base64.b64decode(reference["pickle"]))
+        try:
+            spec, thing = pickle.loads(base64.b64decode(reference["pickle"]))
+        except (ImportError, AttributeError) as cause:
+            raise ConfigError(f"your own code does not run in this environment: {cause}",
+                              fix="pip install there what it imports") from cause
         return Own(spec, thing=thing)
     name = reference["name"]
     if reference.get("package"):
@@ -142,68 +142,6 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
             fix=f"pip install {found.spec.package}=={reference['version']}",
         )
     return found
-
-
-_own = threading.local()
-
-
-class FunctionSimulator:
-    """A function as a simulator.
-
-    Row by row: f(theta: dict of this row's values, rng) -> dict of arrays, an array or a number.
-    Vectorised: f(theta: dict of arrays (n, ...), seeds (n,)) -> dict of arrays (n, ...).
-    """
-
-    def __init__(self, function: Callable, vectorised: bool = False,
-                 parameters: tuple[Parameter, ...] | None = None,
-                 outputs: tuple[Output, ...] | None = None):
-        self.function, self.vectorised = function, vectorised
-        self.parameters, self.outputs = parameters, outputs
-
-    def simulate(self, theta: Mapping[str, np.ndarray], seeds_: np.ndarray) -> dict[str, Any]:
-        if self.vectorised:
-            return _named(self.function(theta, seeds_))
-        reused = _generator()
-        rows = [
-            _named(self.function({k: _row(v, i) for k, v in theta.items()}, reused.at(seed)))
-            for i, seed in enumerate(seeds_)
-        ]
-        if len(rows) == 1:
-            return {name: _as_float(value)[None] for name, value in rows[0].items()}
-        for row in rows[1:]:
-            if row.keys() != rows[0].keys():
-                raise SimulatorError(
-                    f"one row returned {sorted(row)}, another {sorted(rows[0])}",
-                    fix="return the same outputs for every parameter set",
-                )
-        return {name: np.stack([_as_float(row[name]) for row in rows]) for name in rows[0]}
-
-
-def _generator() -> seeds.Reused:
-    """This thread's own, apart from those that a simulator may use inside."""
-    if not hasattr(_own, "generator"):
-        _own.generator = seeds.Reused()
-    return _own.generator
-
-
-def _row(values: np.ndarray, i: int) -> Any:
-    value = values[i]
-    return value.item() if np.ndim(value) == 0 else value
-
-
-def _as_float(value: Any) -> np.ndarray:
-    # A function that returns 0 here and 0.5 there means one type.
-    value = np.asarray(value)
-    return value.astype(np.float64) if value.dtype.kind in "iub" else value
-
-
-def _named(result: Any) -> dict[str, Any]:
-    if isinstance(result, Mapping):
-        return dict(result)
-    if result is None:
-        raise SimulatorError("the simulator returned None", allowed="a dict of arrays or an array",
-                             fix='end it with: return {"x": x}')
-    return {"x": result}
 
 
 def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: bool = True,
@@ -227,7 +165,7 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
     if label == "<lambda>":
         label = "function"
     spec = SimulatorSpec(
-        name=label, summary="your own code", target="inferkit.component:FunctionSimulator",
+        name=label, summary="your own code", target="inferkit.function:FunctionSimulator",
         vectorised=vectorised, stochastic=stochastic,
         # A function called row by row cannot know its batch; nor does a compiled one of one size.
         batch_invariant=(not vectorised or batch_size is not None)
@@ -235,94 +173,3 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
         batch_size=batch_size, differentiable=hasattr(thing, "jax_function"),
     )
     return Own(spec, thing=built, source=source)
-
-
-def import_function(reference: str, folder: Path) -> Any:
-    """The object that "file.py:name" or "module:name" names; files are relative to `folder`."""
-    path, _, attribute = reference.rpartition(":")
-    if not path:
-        raise ConfigError(f"{reference!r} names no function", fix='"my_model.py:simulate"')
-    if not path.endswith(".py"):
-        return plugins.resolve(reference, "function")
-    file = (folder / path).resolve()
-    if not file.is_file():
-        raise ConfigError(f"no file {file} (for {reference!r})")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-    except Exception as cause:
-        raise ConfigError(f"{file} fails on import: {type(cause).__name__}: {cause}") from cause
-    if not hasattr(module, attribute):
-        known = [n for n in vars(module) if not n.startswith("_")]
-        raise ConfigError(f"{file} has no {attribute!r}", allowed=", ".join(known))
-    return getattr(module, attribute)
-
-
-def code_digest(thing: Any) -> str:
-    """A digest of a function's or class's source and of what it uses of its own module.
-
-    Helper functions and plain constants of the same module, and what a closure holds, count;
-    other modules do not (a changed library shows in the recorded versions).
-    """
-    return hashlib.blake2b(_told(thing, set()).encode(), digest_size=16).hexdigest()
-
-
-def _told(thing: Any, seen: set[int]) -> str:
-    code = _code_of(thing)
-    if id(code) in seen:
-        return ""
-    seen.add(id(code))
-    try:
-        text = inspect.getsource(code)
-    except (OSError, TypeError):
-        body = getattr(code, "__code__", None)
-        text = repr((body.co_code, body.co_consts, body.co_names)) if body else repr(code)
-    held: dict[str, Any] = {}
-    if inspect.isfunction(code):
-        used = inspect.getclosurevars(code)
-        held = {**used.globals, **used.nonlocals, "__defaults__": code.__defaults__}
-    elif not isinstance(thing, (FunctionSimulator, type)):
-        held = getattr(thing, "__dict__", {})
-    for name, value in sorted(held.items()):
-        # An object's own functions count wherever they come from; a function's, of its module.
-        if inspect.isfunction(value) and (
-                isinstance(code, type) or value.__module__ == getattr(code, "__module__", None)):
-            text += f"\n{name} = {_told(value, seen)}"
-        elif isinstance(value, np.ndarray):
-            text += f"\n{name} = {value.dtype}{value.shape}{value.tobytes()!r}"
-        elif isinstance(value, (int, float, str, bool, tuple)):
-            text += f"\n{name} = {value!r}"
-    return text
-
-
-def _code_of(thing: Any) -> Any:
-    if isinstance(thing, FunctionSimulator):
-        thing = thing.function
-    if inspect.isfunction(thing) or isinstance(thing, type):
-        return thing
-    return type(thing)
-
-
-def _modules_of(thing: Any) -> list[Any]:
-    """The modules of a function, or of an object's class and of the functions that it holds."""
-    held = [] if inspect.isfunction(thing) else list(getattr(thing, "__dict__", {}).values())
-    names = {getattr(_code_of(thing), "__module__", None)}
-    names |= {f.__module__ for f in held if inspect.isfunction(f)}
-    return [sys.modules[n] for n in sorted(filter(None, names)) if n in sys.modules]
-
-
-def _installed(module: Any) -> bool:
-    """Whether another process finds it too: it belongs to an installed package, editable or not."""
-    if getattr(module, "__file__", None) is None:
-        return True
-    top = module.__name__.partition(".")[0]
-    return top in sys.stdlib_module_names or top in _packages()
-
-
-@cache
-def _packages() -> frozenset[str]:
-    from importlib.metadata import packages_distributions
-
-    return frozenset(packages_distributions())

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from inferkit import plugins, schema
-from inferkit.component import Component, import_function, own_simulator
+from inferkit.code import import_function
+from inferkit.component import Component, own_simulator
 from inferkit.errors import ConfigError, DataError, InferkitError
 from inferkit.files import write_atomic
 from inferkit.prior import Prior

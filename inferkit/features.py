@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import component
+from inferkit import code
 from inferkit.component import Component
 from inferkit.errors import ConfigError, DataError, unknown_name
 from inferkit.files import write_atomic
@@ -55,7 +55,7 @@ def _entry(entry: Any, folder: Path) -> Any:
     if isinstance(entry, Mapping):
         settings = dict(entry)
         if "function" in settings:
-            return _OwnFeature(component.import_function(settings["function"], folder),
+            return _OwnFeature(code.import_function(settings["function"], folder),
                                settings["function"])
         if "name" not in settings:
             raise ConfigError(f"feature {entry!r} has no name", fix='{name = "psd", …}')
@@ -82,7 +82,7 @@ class _OwnFeature:
         return {"function": self.source}
 
     def identity(self) -> dict:
-        return {"code": component.code_digest(self.thing)}
+        return {"code": code.code_digest(self.thing)}
 
 
 class View:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import component, config, schema, simulate
+from inferkit import code, component, config, schema, simulate
 from inferkit.chunk import Job
 from inferkit.errors import ConfigError
 from inferkit.progress import Reporter, duration
@@ -84,7 +84,7 @@ def run(what: Callable | str | Path, grid: Mapping[str, Sequence] | Iterable[Poi
     spec = SimulatorSpec(name="sweep", summary="a study a row", vectorised=False,
                          target="inferkit.sweep:Studies")
     if callable(what):
-        identity = {"function": getattr(what, "__name__", "f"), "code": component.code_digest(what)}
+        identity = {"function": getattr(what, "__name__", "f"), "code": code.code_digest(what)}
         studies = Studies(points, str(path.resolve()), component.own_simulator(what).reference())
     else:
         file = Path(what)

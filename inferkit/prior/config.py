@@ -114,6 +114,8 @@ def not_a_family(name: str, value: Any, parent: str = "") -> PriorError:
         fix = f"Uniform({value[0]}, {value[1]})"
     elif isinstance(value, Mapping):
         fix = "Prior.from_config({...}) reads tables"
+    elif isinstance(value, str):
+        fix = f'{name} = {{family = "uniform", low = 0.0, high = 1.0}} (in Python: ik.Uniform(0, 1))'
     elif hasattr(value, "rvs"):
         fix = "freeze it with its arguments: scipy.stats.norm(0, 1)"
     return PriorError(

@@ -270,7 +270,7 @@ class Prior:
 
     def identity(self) -> dict:
         """What the store's key is made of: the config, with a digest in place of each function."""
-        from inferkit.component import code_digest
+        from inferkit.code import code_digest
 
         def told(thing: Any, rule: Any) -> Any:
             try:
