@@ -13,11 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from inferkit.errors import PluginError, PriorError, closest, unknown_name
 from inferkit.prior import bounded, families, others
-from inferkit.prior.record import Record, about
+from inferkit.prior.record import Record, about, encode
+
+if TYPE_CHECKING:
+    from inferkit.prior.joint import Prior
 
 FAMILIES: dict[str, type[Record]] = {
     cls.family: cls
@@ -123,3 +128,42 @@ def not_a_family(name: str, value: Any, parent: str = "") -> PriorError:
         allowed=f"a family ({', '.join(FAMILIES)}), Given(...), a frozen scipy.stats distribution",
         fix=fix,
     )
+
+
+def written(prior: Prior) -> dict:
+    """Plain data that `Prior.from_config` reads."""
+    out: dict[str, Any] = {}
+    for name, part in prior.parts.items():
+        try:
+            out[name] = part.to_config()
+        except PriorError as err:
+            raise about(name, err) from None
+    for c in prior.constraints:
+        if not isinstance(c.rule, str):
+            raise PriorError(
+                f"the constraint {str(c)!r} is a Python function, which no study file can hold",
+                allowed="an expression's text", fix='Constraint("w[0] < w[1]")',
+            )  # fmt: skip
+    if prior.constraints:
+        out["constraint"] = [str(c.rule) for c in prior.constraints]
+    if prior.fixed:
+        out["fixed"] = {k: encode(v if v.ndim else float(v)) for k, v in prior.fixed.items()}
+    return out
+
+
+def identity(prior: Prior) -> dict:
+    """The same with a digest in place of each function."""
+    from inferkit.code import code_digest
+
+    def told(thing: Any, rule: Any) -> Any:
+        try:
+            return thing.to_config() if hasattr(thing, "to_config") else str(rule)
+        except PriorError:
+            return {"code": code_digest(rule)}
+
+    out: dict[str, Any] = {n: told(p, getattr(p, "rule", p)) for n, p in prior.parts.items()}
+    for i, c in enumerate(prior.constraints):
+        rule = c.rule
+        out[f"constraint {i}"] = rule if isinstance(rule, str) else {"code": code_digest(rule)}
+    out |= {f"fixed {k}": np.asarray(v).tolist() for k, v in prior.fixed.items()}
+    return out

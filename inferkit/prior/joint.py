@@ -18,13 +18,20 @@ import numpy as np
 from inferkit.errors import PriorError, unknown_name
 from inferkit.prior import summary
 from inferkit.prior.base import Family
-from inferkit.prior.config import RESERVED, flatten, not_a_family, read_family
+from inferkit.prior.config import (
+    RESERVED,
+    flatten,
+    identity,
+    not_a_family,
+    read_family,
+    written,
+)
 from inferkit.prior.constraints import Acceptance, Constraint, as_constraints, measure, reject
 from inferkit.prior.dependent import Given, Node
 from inferkit.prior.graph import Graph, rows_of
 from inferkit.prior.layout import Layout
 from inferkit.prior.others import Scipy, frozen_scipy
-from inferkit.prior.record import Record, about, encode
+from inferkit.prior.record import Record
 
 _OPEN = (1e-300, 1 - 2.0**-53)  # the closed cube's edges would map to infinities
 
@@ -250,40 +257,11 @@ class Prior:
 
     def to_config(self) -> dict:
         """Plain data for JSON and TOML; functions and distributions of your own are refused."""
-        out: dict[str, Any] = {}
-        for name, part in self.parts.items():
-            try:
-                out[name] = part.to_config()
-            except PriorError as err:
-                raise about(name, err) from None
-        for c in self.constraints:
-            if not isinstance(c.rule, str):
-                raise PriorError(
-                    f"the constraint {str(c)!r} is a Python function, which no study file can hold",
-                    allowed="an expression's text", fix='Constraint("w[0] < w[1]")',
-                )  # fmt: skip
-        if self.constraints:
-            out["constraint"] = [str(c.rule) for c in self.constraints]
-        if self.fixed:
-            out["fixed"] = {k: encode(v if v.ndim else float(v)) for k, v in self.fixed.items()}
-        return out
+        return written(self)
 
     def identity(self) -> dict:
         """What the store's key is made of: the config, with a digest in place of each function."""
-        from inferkit.code import code_digest
-
-        def told(thing: Any, rule: Any) -> Any:
-            try:
-                return thing.to_config() if hasattr(thing, "to_config") else str(rule)
-            except PriorError:
-                return {"code": code_digest(rule)}
-
-        out: dict[str, Any] = {n: told(p, getattr(p, "rule", p)) for n, p in self.parts.items()}
-        for i, c in enumerate(self.constraints):
-            rule = c.rule
-            out[f"constraint {i}"] = rule if isinstance(rule, str) else {"code": code_digest(rule)}
-        out |= {f"fixed {k}": np.asarray(v).tolist() for k, v in self.fixed.items()}
-        return out
+        return identity(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Prior:
