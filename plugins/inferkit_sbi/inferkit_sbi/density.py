@@ -12,7 +12,7 @@ from inferkit.errors import EstimatorError
 
 # nflows' spline flows learn better, and in half the time, at a rate at which others do worse.
 PACE = {"nsf": 3.0, "maf_rqs": 3.0}
-# Their splines bend [-BOUND, BOUND]; at nflows' own 3 there is too much of the base outside.
+# Their splines bend [-BOUND, BOUND]; at 3, nflows' own, too much of the base is outside.
 BOUND = 5.0
 LIMIT = 8.0
 
