@@ -338,10 +338,16 @@ def start(path, n, workers=2, model="mixed"):
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+def stored(path):
+    return len(Simulations(Store.existing(path), 0)) if any(path.glob("shards/*")) else 0
+
+
 def test_ctrl_c_keeps_what_finished(tmp_path):
     process = start(tmp_path / "run", 100_000)
     process.stdout.readline()
-    time.sleep(3)
+    while stored(tmp_path / "run") <= 50:  # pytest's time limit ends it if none come
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in err
@@ -353,13 +359,15 @@ def test_ctrl_c_keeps_what_finished(tmp_path):
 def test_kill_9_and_resume(tmp_path):
     """Three kills at different moments; the resumed run equals an undisturbed one."""
     kept = [0]
-    for wait in (0.8, 1.6, 2.1):
+    for wait in (0.0, 0.3, 0.6):
         process = start(tmp_path / "run", 700)
         process.stdout.readline()
+        while process.poll() is None and stored(tmp_path / "run") <= kept[-1]:
+            time.sleep(0.05)
         time.sleep(wait)
         process.kill()
         process.wait()
-        kept.append(len(Simulations(Store.existing(tmp_path / "run"), 0)))
+        kept.append(stored(tmp_path / "run"))
     assert kept == sorted(kept) and kept[-1] > 0
     resumed = study(tmp_path, models.mixed, workers=1, timeout=0.4)
     resumed.simulate(700)

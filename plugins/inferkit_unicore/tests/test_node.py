@@ -134,10 +134,9 @@ def test_the_description_uses_what_servers_know():
 
 @pytest.fixture
 def batch(tmp_path):
-    study = ik.Study(slow, prior(), path=tmp_path / "study", seed=7, quiet=True)
-    draw = simulate.PriorDraws(study.prior, 7)
-
-    def stage(index, **settings):
+    def stage(index, function=slow, **settings):
+        study = ik.Study(function, prior(), path=tmp_path / "study", seed=7, quiet=True)
+        draw = simulate.PriorDraws(study.prior, 7)
         folder = tmp_path / "job"
         folder.mkdir(exist_ok=True)
         chunk = Chunk("c", 0, index, draw(index))
@@ -163,10 +162,15 @@ def published(folder):
 
 def test_a_signal_ends_it_in_order(batch):
     """What finished is published, as a batch system's warning should make it."""
-    folder = batch(np.arange(100), workers=1, publish_seconds=60.0)
-    process = start(folder)
-    wait_for(lambda: (folder / node.manifest_name(0)).exists() and manifest(folder))
-    time.sleep(1.0)
+    def marking(theta, rng):
+        with open(os.environ["MARK"], "a") as f:  # noqa: PTH123
+            f.write("x")
+        return slow(theta, rng)
+
+    folder = batch(np.arange(100), marking, workers=1, publish_seconds=60.0)
+    mark = folder / "mark"
+    process = start(folder, MARK=str(mark))
+    wait_for(lambda: mark.exists() and mark.stat().st_size > 10)
     process.terminate()
     assert process.wait(15) == 0
     end = manifest(folder)[-1]
