@@ -125,6 +125,20 @@ def test_a_warm_start_begins_where_the_smaller_fit_ended(tmp_path):
     assert other.info["warm"] is False  # another network cannot
 
 
+@pytest.mark.parametrize("held", [b"cut off", {"net": {"other.weight": torch.zeros(3)}}])
+def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path, held):
+    made = study(tmp_path, ik.estimator("npe", **{**QUICK, "density": "maf", "epochs": 2}), 200)
+    made.fit()
+    (folder,) = (tmp_path / "run/fits").iterdir()
+    file = folder / "checkpoint-0-0.pt"
+    file.write_bytes(held) if isinstance(held, bytes) else torch.save(held, file)
+    with pytest.raises(EstimatorError, match="cannot be read.*\n.*delete it") as told:
+        made.fit(refit=True)
+    assert len(str(told.value)) < 600
+    file.unlink()
+    assert len(made.fit(refit=True).info["loss"]) == 2
+
+
 def test_stacking_finds_the_better_network():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(2000)
