@@ -35,10 +35,11 @@ def import_function(reference: str, folder: Path) -> Any:
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))  # as `python my_model.py` has it: modules beside it
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    assert spec is not None and spec.loader is not None  # there is a loader for .py
+    module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
     try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        spec.loader.exec_module(module)
     except Exception as cause:
         raise ConfigError(f"{file} fails on import: {type(cause).__name__}: {cause}") from cause
     if not hasattr(module, attribute):
@@ -90,17 +91,17 @@ def _text(name: str, value: Any, seen: set[int], counts: Callable[[Any], bool]) 
     """What `value`, known as `name`, adds to the digest: nothing that differs between processes."""
     if isinstance(value, (int, float, complex, str, bytes, bool)):
         return repr(value)
-    if isinstance(value, dict):
-        value = tuple(value.items()) if name.isupper() else ()
-    elif isinstance(value, list):  # by other names they may be scratch, which changes as it runs
-        value = tuple(value) if name.isupper() else ()
+    if isinstance(value, (list, dict)):
+        if not name.rpartition(".")[2].isupper():
+            return ""  # it may be scratch, which changes as it runs
+        value = tuple(value.items() if isinstance(value, dict) else value)
     if isinstance(value, tuple):
         return f"({', '.join(_text(name, v, seen, counts) for v in value)})"
     if hasattr(value, "__array__") and hasattr(value, "dtype"):
         with suppress(Exception):  # a tensor on another device
             value = np.asarray(value)
             return f"{value.dtype}{value.shape}" + (
-                "" if value.dtype.hasobject else repr(value.tobytes()))
+                "" if value.dtype.hasobject else hashlib.blake2b(value.tobytes()).hexdigest())
     value = _unwrapped(value) or value
     if isinstance(value, (FunctionType, type)) and counts(value):
         return _told(value, seen)
@@ -119,7 +120,7 @@ def _used(function: FunctionType) -> dict[str, Any]:
     held = {n: function.__globals__[n] for n in names if n in function.__globals__}
     for module in [n for n, v in held.items() if isinstance(v, ModuleType) and _is_own(v)]:
         inside = vars(held[module])
-        held |= {n: inside[n] for n in names if n in inside and n not in held}
+        held |= {f"{module}.{n}": inside[n] for n in names if n in inside}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         try:
             held[name] = cell.cell_contents
@@ -154,6 +155,8 @@ def _body(code: CodeType) -> tuple:
 def own_modules(thing: Any) -> list[ModuleType]:
     """The own modules that a function or an object comes from, and the own ones that they import."""
     held = [thing, type(thing), *getattr(thing, "__dict__", {}).values()]
+    if isinstance(thing, partial):
+        held += [thing.func, *thing.args, *thing.keywords.values()]
     todo = [getattr(v, "__module__", None) for v in held]
     found: dict[str, ModuleType] = {}
     while todo:
@@ -170,9 +173,9 @@ def _is_own(thing: Any) -> bool:
     """Whether another process could not find the module, or the one that defines the thing."""
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(
         str(getattr(thing, "__module__", None)))
-    if getattr(module, "__file__", None) is None:
+    if module is None or getattr(module, "__file__", None) is None:
         return False
-    top = module.__name__.partition(".")[0]  # type: ignore[union-attr]
+    top = module.__name__.partition(".")[0]
     return top not in sys.stdlib_module_names and top not in _packages()
 
 

@@ -18,11 +18,16 @@ GAIN = {"low": 1.0}
 scratch = []
 def scaled(a): return GAIN["low"] * a
 def unused(a): return 0
+def common(a): return 2
+"""
+OTHER = """
+def common(a): return 3
 """
 MODEL = """
 from functools import lru_cache, partial
 import numpy as np
 import BESIDE
+import BESIDE_other as OTHER
 from BESIDE import scaled
 
 RATES = [1.0, 2.0]
@@ -44,13 +49,16 @@ def simulate(theta, rng):
     noise = [rng.normal() for _ in range(3)]
     return {"x": Cell().run(theta["a"]) + weights * RATES[0] + np.array(noise)}
 
-def qualified(theta, rng):
-    return BESIDE.scaled(theta["a"])
+def qualified(theta, rng, gain=1.0):
+    return gain * BESIDE.scaled(theta["a"]) * np.ones(3)
+
+def twice(theta, rng):
+    return BESIDE.common(theta["a"]) + OTHER.common(theta["a"])
 
 def cached(theta, rng):
     return rest(theta["a"])
 
-partly = partial(qualified, rng=None)
+partly = partial(qualified, gain=2.0)
 """
 CHANGES = {
     "a function of a module beside": ("beside", "GAIN[\"low\"] * a", "GAIN[\"low\"] + a"),
@@ -68,7 +76,8 @@ def written(folder, change=(None, "", "")):
     folder.mkdir()
     which, old, new = change
     beside, model = f"beside_{abs(hash(folder))}", f"model_{abs(hash(folder))}"
-    for name, kind, text in ((beside, "beside", BESIDE), (model, "model", MODEL)):
+    for name, kind, text in ((beside, "beside", BESIDE), (f"{beside}_other", "other", OTHER),
+                             (model, "model", MODEL)):
         text = text.replace(old, new) if which == kind else text
         (folder / f"{name}.py").write_text(text.replace("BESIDE", beside))
     return f"{model}.py"
@@ -76,7 +85,7 @@ def written(folder, change=(None, "", "")):
 
 def digests(folder, change=(None, "", "")):
     file = written(folder, change)
-    names = ("simulate", "qualified", "partly", "cached")
+    names = ("simulate", "qualified", "partly", "cached", "twice")
     found = [import_function(f"{file}:{n}", folder) for n in names]
     # The names differ from folder to folder, which is no change of what they do.
     return found, [text.replace(str(abs(hash(folder))), "") for text in map(told, found)]
@@ -103,6 +112,13 @@ def test_a_decorated_helper_counts(tmp_path):
     assert after[:3] == before[:3] and after[3] != before[3]
 
 
+@pytest.mark.parametrize("which", ["beside", "other"])
+def test_two_modules_may_have_functions_of_one_name(tmp_path, which):
+    _, before = digests(tmp_path / "a")
+    _, after = digests(tmp_path / "b", (which, "def common(a): return", "def common(a): return 1 +"))
+    assert after[:4] == before[:4] and after[4] != before[4]
+
+
 def test_what_is_unused_or_scratch_does_not(tmp_path):
     _, before = digests(tmp_path / "a")
     _, after = digests(tmp_path / "b", ("beside", "return 0", "return 1"))
@@ -118,23 +134,25 @@ def test_every_process_finds_the_same_digest(tmp_path):
     file = written(tmp_path / "a")
     script = (f"import pathlib; from inferkit.code import *; scope = {{'np': 0}}\n"
               f"f = import_function({file!r} + ':simulate', pathlib.Path({str(tmp_path / 'a')!r}))\n"
+              f"twice = import_function({file!r} + ':twice', pathlib.Path({str(tmp_path / 'a')!r}))\n"
               "exec('def g(t): return [(lambda u: u)(i) for i in t if i in {\"u\", \"v\"}]', scope)\n"
-              "print(code_digest(f), code_digest(scope['g']))")
+              "print(code_digest(f), code_digest(twice), code_digest(scope['g']))")
     seen = {subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
                            env={**os.environ, "PYTHONHASHSEED": str(k)}).stdout for k in (1, 2, 3)}
     assert len(seen) == 1
 
 
-def test_another_machine_gets_the_modules_beside(tmp_path):
+@pytest.mark.parametrize("name", ["simulate", "partly", "twice"])
+def test_another_machine_gets_the_modules_beside(tmp_path, name):
     """A process that finds neither file runs the model."""
-    function = import_function(f"{written(tmp_path / 'a')}:simulate", tmp_path / "a")
+    function = import_function(f"{written(tmp_path / 'a')}:{name}", tmp_path / "a")
     reference = own_simulator(function).reference()
     script = ("import json, sys, numpy as np; from inferkit.component import from_reference\n"
               "sim = from_reference(json.load(sys.stdin)).build()\n"
               "print(sim.simulate({'a': np.array([0.5])}, np.array([7], np.uint64))['x'].shape)")
     ran = subprocess.run([sys.executable, "-c", script], input=json.dumps(reference), text=True,
                          capture_output=True, cwd=tmp_path)
-    assert ran.stdout == "(1, 3)\n", ran.stderr
+    assert ran.stdout == ("(1,)\n" if name == "twice" else "(1, 3)\n"), ran.stderr
 
 
 def test_what_is_not_there_is_named(tmp_path):
