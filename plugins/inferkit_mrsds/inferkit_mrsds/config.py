@@ -131,8 +131,8 @@ class Training:
 
     steps, then `second_steps` with the inference network frozen.  rate: after `warmup` steps, falling
     as a cosine to a hundredth.  clip: of the gradient's norm.  batch: trials a step.
-    drop: share of entries hidden from the encoder (coordinated dropout: those alone are then scored),
-    in `drop_trials` of the trials.  test: share of trials held out.  evaluate: steps between looks at the
+    drop: share of entries hidden from the encoder in `drop_trials` of the trials (coordinated dropout);
+    drop_score: "all" entries of those trials, or the "hidden" alone.  test: share of trials held out.  evaluate: steps between looks at the
     held-out trials, which are also the checkpoints.  patience: looks without a better held-out ELBO after
     which a stage stops (0: never).  average: decay of the running mean of the parameters (0: none).
     init: how states begin: "arhmm" fits linear dynamics to principal components, "random" does not;
@@ -148,6 +148,7 @@ class Training:
     batch: int = 64
     drop: float = 0.0
     drop_trials: float = 0.5
+    drop_score: Literal["all", "hidden"] = "all"
     test: float = 0.1
     evaluate: int = 250
     patience: int = 0

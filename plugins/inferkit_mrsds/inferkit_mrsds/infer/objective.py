@@ -53,11 +53,11 @@ class Bound(NamedTuple):
 
 
 def bound(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Knobs = Knobs(),
-          given: jax.Array | None = None, train: bool = False) -> Bound:
+          given: jax.Array | None = None, train: bool = False, still: bool = False) -> Bound:
     kd, kp = jax.random.split(key)
     p = model.generative
     code = model.encoder(batch.seen, batch.u, batch.session, batch.mask, kd if train else None)
-    drawn = path.draw(p, code, batch, kp, c, knobs.temperature)
+    drawn = path.draw(p, code, batch, kp, c, knobs.temperature, still)
     log_y = jnp.where(batch.mask, p.emissions.log_likelihood(batch.y, drawn.x, batch.session,
                                                              batch.valid), 0.0).sum(1)
     m = batch.mask.astype(log_y.dtype)

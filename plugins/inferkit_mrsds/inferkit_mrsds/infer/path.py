@@ -37,14 +37,16 @@ def noise(key: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def draw(p: Generative, code: Code, batch: Batch, key: jax.Array, c: MRSDSConfig,
-         temperature: jax.Array | float = 1.0) -> Path:
+         temperature: jax.Array | float = 1.0, still: bool = False) -> Path:
+    """`still` leaves the noise out: the path through the centres."""
     ke, kz = jax.random.split(key)
-    e = noise(ke, code.mean)
+    e = jnp.zeros_like(code.mean) if still else noise(ke, code.mean)
     if c.inference == "mean-field":
         x = code.mean + code.scale * e
         return Path(x, code.mean, code.scale, p.means(x, batch.u), jax.nn.softmax(code.states))
     if c.inference == "s-svae" and c.K > 1 and c.objective.z_posterior == "amortized":
-        z = straight_through(code.states, noise_gumbel(kz, code.states), temperature)
+        gumbel = jnp.zeros_like(code.states) if still else noise_gumbel(kz, code.states)
+        z = straight_through(code.states, gumbel, temperature)
     else:
         z = jax.nn.softmax(code.states)
     return rollout(p, code, batch.u, e, z, c)

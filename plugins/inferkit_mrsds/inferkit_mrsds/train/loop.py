@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from inferkit_mrsds.config import MRSDSConfig
+from inferkit_mrsds.config import MRSDSConfig, Training
 from inferkit_mrsds.infer.objective import Knobs, bound, loss
 from inferkit_mrsds.model.model import Batch, Model
 
@@ -83,15 +83,17 @@ def trial_numbers(seed: int, steps: range, n: int, batch: int) -> np.ndarray:
     return out
 
 
-def hide(batch: Batch, key: jax.Array, drop: float, share: float) -> Batch:
-    """Coordinated dropout: entries kept from the encoder, and those alone scored, in some trials."""
+def hide(batch: Batch, key: jax.Array, t: Training) -> Batch:
+    """Coordinated dropout: entries kept from the encoder in some trials."""
+    drop, share = t.drop, t.drop_trials
     if not drop:
         return batch
     ke, kt = jax.random.split(key)
     gone = jax.random.bernoulli(ke, drop, batch.seen.shape)
     chosen = jax.random.bernoulli(kt, share, (1, len(batch.mask), 1, 1))
     seen = jnp.where(chosen, jnp.where(gone, 0.0, batch.seen / (1 - drop)), batch.seen)
-    return batch._replace(seen=seen, valid=batch.valid & (gone | ~chosen))
+    scored = batch.valid & (gone | ~chosen) if t.drop_score == "hidden" else batch.valid
+    return batch._replace(seen=seen, valid=scored)
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Trainer:
               step: jax.Array, root: jax.Array) -> tuple[Held, jax.Array]:
         c = self.c
         kh, kl = jax.random.split(jax.random.fold_in(root, stage.first + step))
-        batch = hide(data.take(rows), kh, c.training.drop, c.training.drop_trials)
+        batch = hide(data.take(rows), kh, c.training)
         turned = knobs(c, stage.first + step, self.total, given is not None)
 
         (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(
