@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.errors import ConfigError, DataError
+from inferkit.data import Dataset
+from inferkit.errors import DataError
 
 
 @dataclass
@@ -54,11 +55,7 @@ class Trials:
 
 
 def trials(data: Mapping[str, Any], region_sizes: Sequence[int] = ()) -> Trials:
-    """Trials from arrays or lists of arrays: `ys`, and optionally `us`, `mask`, `session`, the truth.
-
-    ys: (trials, bins, neurons), or a list of (bins of the trial, neurons).  us: likewise, of inputs.
-    mask: as ys, True where observed.  session: a whole number a trial.  region_sizes: neurons of each.
-    """
+    """Trials from arrays or lists of arrays (see `given_trials`); `mask` as ys, True where observed."""
     if "ys" not in data:
         raise DataError(f"the data hold {', '.join(data) or 'nothing'}", allowed="ys, us, region_sizes",
                         fix='{"ys": array (trials, bins, neurons), "region_sizes": [50, 50]}')
@@ -90,8 +87,35 @@ def trials(data: Mapping[str, Any], region_sizes: Sequence[int] = ()) -> Trials:
     for name in ("xs", "zs", "messages"):
         if data.get(name) is not None:
             truth[name] = np.stack([_pad(np.asarray(v, float), T) for v in as_rows(data[name], name)])
+    if "zs" in truth and truth["zs"].ndim == 3:
+        truth["zs"] = truth["zs"][..., 0]
     return Trials(np.stack([_pad(y, T) for y in rows]), np.stack([_pad(u, T, 0.0) for u in us]), lengths,
                   session.astype(int), sizes, truth)
+
+
+def given_trials(x: Any, region_sizes: Sequence[int] = ()) -> Trials:
+    """Trials from what a study takes as `observed`: a mapping of arrays, a `Dataset`, xarray.
+
+    ys: (trials, bins, neurons), or a list of (bins of the trial, neurons).  us: likewise, of inputs.
+    "ys.mask": as ys or (…, bins), True where observed.  session: a whole number a trial.
+    region_sizes: neurons of each region.  xs, zs, messages: the truth, where it is known.
+    """
+    if isinstance(x, Mapping):
+        x = {k: _behind_time(v) if k == "zs" else v for k, v in x.items() if v is not None}
+    told = Dataset.of(x)
+    held: dict[str, Any] = {name: told.rows(name) for name in told.arrays}
+    if "ys" in told.masks:
+        mask = told.masks["ys"]
+        held["mask"] = [mask[i] for i in range(len(mask))]
+    if "session" in held:  # (trial, 1), as a simulator gives it
+        held["session"] = [float(np.ravel(v)[0]) for v in held["session"]]
+    return trials({**told.attrs, **held}, region_sizes)
+
+
+def _behind_time(zs: Any) -> Any:
+    """States (bins,) of each trial as (bins, 1)."""
+    rows = [np.asarray(z) for z in zs]
+    return [z[:, None] if z.ndim == 1 else z for z in rows]
 
 
 def as_rows(value: Any, name: str) -> list[np.ndarray]:
@@ -280,9 +304,3 @@ def split(n: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, n
     count = min(int(np.ceil(share * n)) if share else 0, n - 1)
     order = rng.permutation(n)
     return np.sort(order[count:]), np.sort(order[:count])
-
-
-def region_count(sizes: Sequence[int]) -> int:
-    if len(sizes) < 1:
-        raise ConfigError("there are no regions")
-    return len(sizes)

@@ -7,13 +7,13 @@ trials of any length.  Results are numpy, trials first, NaN or -1 where a trial 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inferkit.data import Draws
 from inferkit.errors import DataError
 from inferkit.plugins import schema
 from inferkit_mrsds.analyse import draws as compiled
@@ -21,7 +21,7 @@ from inferkit_mrsds.analyse import messages as message_terms
 from inferkit_mrsds.analyse import predict
 from inferkit_mrsds.analyse.messages import Messages
 from inferkit_mrsds.config import MRSDSConfig
-from inferkit_mrsds.data import Layout, Trials, trials
+from inferkit_mrsds.data import Layout, Trials, given_trials
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train.fit import Fitted, to_batch
 
@@ -50,10 +50,8 @@ class Engine:
 
     # -- the posterior ---------------------------------------------------------------------------
 
-    def draws(self, n: int, x: Any, rng: np.random.Generator) -> Any:
+    def draws(self, n: int, x: Any, rng: np.random.Generator) -> Draws:
         """Latents and states drawn from the posterior, as named arrays."""
-        from inferkit.data import Draws
-
         t = self.trials(x)
         found = [self._draw(t, int(rng.integers(2**31))) for _ in range(n)]
         R, d = found[0][0].shape[2:]
@@ -253,30 +251,3 @@ class Engine:
 
     def settings(self) -> dict:
         return asdict(self.c)
-
-
-def given_trials(x: Any, region_sizes: Sequence[int] = ()) -> Trials:
-    """Trials from a mapping, or from a study's Dataset (arrays, masks, attrs)."""
-    if isinstance(x, Mapping):
-        return trials(x, region_sizes)
-    if not hasattr(x, "arrays"):
-        raise DataError(f"data are {type(x).__name__}", fix='{"ys": …, "us": …, "region_sizes": [50, 50]}')
-    held = {name: _rows(value) for name, value in x.arrays.items()}
-    masks = getattr(x, "masks", None) or {}
-    if "ys" in masks:
-        held["mask"] = _full(masks["ys"], held.get("ys"))
-    attrs = getattr(x, "attrs", None) or {}
-    found = attrs.get("region_sizes", held.get("region_sizes"))
-    if found is not None:
-        held["region_sizes"] = np.ravel(found)[: None if "region_sizes" in attrs else None]
-    return trials(held, region_sizes)
-
-
-def _rows(value: Any) -> Any:
-    return list(value) if hasattr(value, "offsets") else value
-
-
-def _full(mask: Any, ys: Any) -> list[np.ndarray]:
-    """A mask of bins becomes one of bins and neurons."""
-    rows = list(mask)
-    return [np.broadcast_to(m[:, None] if np.ndim(m) == 1 else m, np.shape(y)) for m, y in zip(rows, ys)]

@@ -7,7 +7,8 @@ from typing import Any
 from inferkit.errors import EstimatorError
 from inferkit_mrsds.analyse.draws import device
 from inferkit_mrsds.config import MRSDSConfig
-from inferkit_mrsds.engine import Engine, given_trials
+from inferkit_mrsds.data import given_trials
+from inferkit_mrsds.engine import Engine
 from inferkit_mrsds.train.fit import fit
 
 

@@ -1,6 +1,6 @@
 """The records; neither jax nor equinox is imported here."""
 
-from inferkit import SimulatorSpec, hookimpl
+from inferkit import DemoSpec, DiagnosticSpec, EstimatorSpec, SimulatorSpec, hookimpl
 
 SIMULATORS = {
     "double-well": ("DoubleWell", "double_well", "two regions: evidence pushes a decision over a barrier"),
@@ -17,3 +17,12 @@ def inferkit_simulators():
         yield SimulatorSpec(
             name=name, summary=summary, target=f"inferkit_mrsds.simulators.{module}:{cls}",
             config=f"inferkit_mrsds.simulators.config:{config}", batch_invariant=True)
+
+
+@hookimpl
+def inferkit_estimators():
+    yield EstimatorSpec(
+        name="mrsds", summary="switching nonlinear dynamics of several regions and their messages",
+        target="inferkit_mrsds.estimator:MRSDS", config="inferkit_mrsds.config:MRSDSConfig",
+        consumes=("observations",), gives=("arrays",), accepts=("arrays", "ragged"), amortised=False,
+        needs_observed=True)

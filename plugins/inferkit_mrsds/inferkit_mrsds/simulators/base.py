@@ -45,7 +45,7 @@ class Trials:
         R, d, T, N = self.regions, self.d, c.bins, sum(c.neurons)
         time, region = np.arange(T, dtype=float), ("time", "region", "latent")
         shapes = {"ys": ((T, N), ("time", "neuron")), "us": ((T, self.inputs), ("time", "input")),
-                  "xs": ((T, R * d), ("time", "latent")), "zs": ((T,), ("time",)),
+                  "xs": ((T, R * d), ("time", "latent")), "zs": ((T, 1), ("time", "state")),
                   "messages": ((T, R, R, d), ("time", "target", "source", "latent")),
                   "self": ((T, R, d), region), "input_terms": ((T, R, d), region),
                   "noise_terms": ((T, R, d), region)}
@@ -71,7 +71,7 @@ class Trials:
         if "offset" in together:  # (n, neurons), a constant of the trial
             ys += together["offset"][:, None]
         return {"ys": ys, "us": us, "xs": book.x.reshape(n, self.config.bins, -1),
-                "zs": zs.astype(float), "messages": book.messages, "self": book.self,
+                "zs": zs[..., None].astype(float), "messages": book.messages, "self": book.self,
                 "input_terms": book.inputs, "noise_terms": book.noise}
 
     def draw(self, g: np.random.Generator) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +48,8 @@ def fit(c: MRSDSConfig, t: Trials, seed: int = 0, folder: Path | None = None,
     state = Resume(folder, fingerprint(c, t, seed))
     given = None
     if not state.load(model, c):
+        if folder is not None:
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
         x, arrays = start.components(T, layout, c.d)
         model = start.begin(model, x, arrays, T, layout, c.noise.y)
         if c.K > 1 and c.training.init == "arhmm" and c.training.init_steps:
@@ -186,8 +187,3 @@ def fingerprint(c: MRSDSConfig, t: Trials, seed: int) -> str:
     for a in (t.y, t.u, t.lengths, t.session):
         h.update(np.ascontiguousarray(a).tobytes())
     return h.hexdigest()
-
-
-def summary(info: dict) -> dict[str, Any]:
-    """What of `info` fits a line."""
-    return {k: info[k] for k in ("steps", "train_trials", "test_trials", "train_seconds", "device")}
