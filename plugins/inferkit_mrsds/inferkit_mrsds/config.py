@@ -139,18 +139,18 @@ class Training:
     init_steps: for which its states are kept.  restarts: of that fit.
     """
 
-    steps: int = 2000
+    steps: int = 1500
     second_steps: int = 0
-    rate: float = 5e-3
+    rate: float = 1e-2
     second_rate: float = 2e-3
     warmup: int = 100
     clip: float = 5.0
-    batch: int = 64
+    batch: int = 32
     drop: float = 0.0
     drop_trials: float = 0.5
     drop_score: Literal["all", "hidden"] = "all"
     test: float = 0.1
-    evaluate: int = 250
+    evaluate: int = 100
     patience: int = 0
     average: float = 0.0
     init: Literal["arhmm", "random"] = "arhmm"
@@ -165,7 +165,9 @@ class MRSDSConfig:
     K: discrete states.  d: latents of each region.  inference: "mean-field" (independent over bins),
     "svae" (structured over time, K = 1) or "s-svae" (structured, switching).
     region_sizes: neurons of each region; empty takes them from the data (`region_sizes` beside `ys`).
-    seed: of the model's start and the training, beside the study's.  device: "cpu", "gpu" or what there is.
+    device: "cpu", "gpu", or what there is.  model_seed: of the model's start, beside the study's seed.
+    fits: from so many seeds, of which the best by held-out ELBO is kept; the others tell how far states and
+    messages can be trusted (the check `mrsds-stability`).  baseline: also fit K = 1, for `mrsds-baselines`.
     """
 
     K: int = 2
@@ -180,12 +182,14 @@ class MRSDSConfig:
     training: Training = field(default_factory=Training)
     device: Literal["auto", "cpu", "gpu"] = "auto"
     model_seed: int = 0
+    fits: int = 1
+    baseline: bool = False
 
     def __post_init__(self):
         if self.inference == "svae" and self.K > 1:
             raise ConfigError(f'inference = "svae" with K = {self.K}', allowed="K = 1",
                               fix='inference = "s-svae" or "mean-field" switches between states')
-        at_least(self, "", K=1, d=1, model_seed=0)
+        at_least(self, "", K=1, d=1, model_seed=0, fits=1)
         at_least(self.noise, "noise.", x=0.0, y=0.0, x_floor=1e-8, y_floor=1e-8)
         at_least(self.encoder, "encoder.", blocks=0, heads=1, head_size=1, feedforward=1)
         at_least(self.objective, "objective.", overshoot=0.0, horizon=2, beta=0.0, beta_start=1e-8,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from inferkit.errors import EstimatorError
 from inferkit_mrsds.analyse.draws import device
+from inferkit_mrsds.analyse.recovery import agreement
 from inferkit_mrsds.config import MRSDSConfig
 from inferkit_mrsds.data import given_trials
 from inferkit_mrsds.engine import Engine
@@ -25,10 +27,19 @@ class MRSDS:
 
     def train(self, data: Any, seed: int = 0, folder: Any = None, show: Any = None) -> Engine:
         """The same without a study: data as a mapping of arrays, or a Dataset."""
-        t = given_trials(data, self.config.region_sizes)
-        with device(self.config):
-            fitted = fit(self.config, t, seed, folder, show or (lambda event, values: None))
-        return Engine(self.config, fitted, t)
+        c, show = self.config, show or (lambda event, values: None)
+        t = given_trials(data, c.region_sizes)
+        with device(c):
+            engines = [Engine(c, fit(c, t, seed, folder, show, number), t) for number in range(c.fits)]
+            best = max(engines, key=lambda e: -min(e.info["validation_loss"]))
+            best.info["fits"] = agreement(best, engines)
+            if c.baseline and c.K > 1:
+                single = replace(c, K=1, inference="svae" if c.inference == "s-svae" else c.inference,
+                                 fits=1, baseline=False)
+                one = Engine(single, fit(single, t, seed, folder, show, c.fits), t)
+                best.info["single_state"] = {"elbo": float(-min(one.info["validation_loss"])),
+                                             "cosmooth_r2": one.cosmooth().r2}
+        return best
 
     @staticmethod
     def restore(arrays: Any, meta: Any, prior: Any) -> Engine:

@@ -189,4 +189,4 @@ def message_norms(p: Generative, x: jax.Array, batch: Batch) -> jax.Array:
     centred = messages - (w * messages).sum(1, keepdims=True)
     power = (w * centred**2).sum((1, -1)).mean(0)  # (to, from)
     other = ~jnp.eye(R, dtype=bool)
-    return jnp.sqrt(jnp.where(other, power, 1.0) + 1e-12)[other].sum()
+    return jnp.where(other, jnp.sqrt(jnp.where(other, power, 1.0) + 1e-12), 0.0).sum()

@@ -13,6 +13,8 @@ from inferkit_mrsds.simulators.base import check_trials
 class DoubleWellConfig:
     """neurons: of the two regions.  bins: of a trial.  noise: sd of the observation noise.
     emission: "linear", or "bumps", Gaussian tuning over the plane.  emission_seed: of the weights.
+    start_sd: of b and p at the start.  At 0 both are nearly functions of time alone, and no data tell the
+    message 2<1 from region 2's own dynamics (a cubic in p explains 99.9 % of it).
     """
 
     neurons: tuple[int, ...] = (50, 50)
@@ -20,9 +22,12 @@ class DoubleWellConfig:
     noise: float = 0.05
     emission: Literal["linear", "bumps"] = "linear"
     emission_seed: int = 0
+    start_sd: float = 0.0
 
     def __post_init__(self):
         check_trials(self, 2)
+        if self.start_sd < 0:
+            raise ConfigError(f"start_sd is {self.start_sd}", allowed="0 or more")
         if self.bins < 21:
             raise ConfigError(f"bins is {self.bins}", allowed="21 or more: pulses come in bins 3 to 19")
 

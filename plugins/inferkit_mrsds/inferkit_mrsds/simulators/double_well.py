@@ -53,11 +53,13 @@ class DoubleWell(Trials):
         for sign, rate in zip((-0.55, 0.55), rates):
             np.add.at(u, g.integers(3, 20, g.poisson(rate)), sign)
         return {**super().draw(g), "pulses": u, "steps": g.standard_normal((T, 2)),
-                "switch": g.random(T)}
+                "switch": g.random(T), "start": g.standard_normal((2, 2))}
 
     def run(self, p: dict, draws: dict) -> tuple[Book, np.ndarray, np.ndarray]:
         n, T = draws["pulses"].shape
-        book = Book(np.broadcast_to([[0.0, 0.5], [-0.725, 0.0]], (n, 2, 2)), T, 2, 2)
+        start = np.array([[0.0, 0.5], [-0.725, 0.0]])
+        moved = np.array([[0.0, 1.0], [1.0, 0.0]]) * self.config.start_sd  # b and p
+        book = Book(start + moved * draws["start"], T, 2, 2)
         zs, us = np.zeros((n, T), int), np.zeros((n, T, 2))
         us[..., 0] = draws["pulses"]
         z = np.zeros(n, int)

@@ -32,8 +32,11 @@ class Fitted:
 
 
 def fit(c: MRSDSConfig, t: Trials, seed: int = 0, folder: Path | None = None,
-        show: Callable[[str, dict], None] = lambda event, values: None) -> Fitted:
-    """Train on trials.  With a folder, looks are logged in metrics.jsonl and can be resumed from."""
+        show: Callable[[str, dict], None] = lambda event, values: None, number: int = 0) -> Fitted:
+    """Train on trials.  With a folder, looks are logged in metrics.jsonl and can be resumed from.
+
+    number: of several fits to the same split of the trials.
+    """
     began = time.monotonic()
     train, test = split(len(t), c.training.test, np.random.default_rng([seed, 1]))
     T, V = t.select(train), t.select(test if len(test) else train)
@@ -43,23 +46,24 @@ def fit(c: MRSDSConfig, t: Trials, seed: int = 0, folder: Path | None = None,
     for r in c.dynamics.input_regions:
         if r >= R:
             raise EstimatorError(f"input_regions names region {r}", allowed=f"0 to {R - 1}")
-    model = Model.create(jax.random.key(seed + 1000003 * c.model_seed), c, S, R, M, layout.U)
     plan = stages(c)
-    state = Resume(folder, fingerprint(c, t, seed))
+    state = Resume(folder, fingerprint(c, t, seed), number)
+    start_seed = seed + 1000003 * (c.model_seed + 101 * number)
+    model = Model.create(jax.random.key(start_seed % 2**31), c, S, R, M, layout.U)
     given = None
     if not state.load(model, c):
-        if folder is not None:
+        if folder is not None and number == 0:
             (folder / "metrics.jsonl").unlink(missing_ok=True)
         x, arrays = start.components(T, layout, c.d)
         model = start.begin(model, x, arrays, T, layout, c.noise.y)
         if c.K > 1 and c.training.init == "arhmm" and c.training.init_steps:
             show("start", {"states": "by an autoregressive hidden Markov model"})
             given = start.arhmm(x, T.u, T.mask, c.K, c.training.restarts,
-                                np.random.default_rng([seed, 2, c.model_seed]))
+                                np.random.default_rng([seed, 2, c.model_seed, number]))
         state.given = given
         state.best = model
     trainer = Trainer(c, data, None if state.given is None else jnp.asarray(state.given, jnp.float32),
-                      seed + 7919 * c.model_seed, sum(s.steps for s in plan))
+                      start_seed % 2**31, sum(s.steps for s in plan))
     if state.held is None:
         state.held = trainer.start(model)
     for number in range(state.stage, len(plan)):
@@ -104,8 +108,8 @@ class Resume:
     `best` is the model with the highest held-out ELBO so far: an early stop returns to it.
     """
 
-    def __init__(self, folder: Path | None, tag: str):
-        self.folder, self.tag = folder, tag
+    def __init__(self, folder: Path | None, tag: str, number: int = 0):
+        self.folder, self.tag, self.number = folder, tag, number
         self.stage, self.done, self.steps = 0, 0, [0]
         self.held: Held | None = None
         self.best: Model | None = None
@@ -149,13 +153,13 @@ class Resume:
         blob = io.BytesIO()
         np.savez(blob, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
                  **{k: np.asarray(v) for k, v in leaves.items()})
-        write_atomic(self.folder / "checkpoint.npz", [blob.getvalue()])
+        write_atomic(self.folder / f"checkpoint{self.number}.npz", [blob.getvalue()])
         with (self.folder / "metrics.jsonl").open("a") as log:
-            log.write(json.dumps(told) + "\n")
+            log.write(json.dumps({"fit": self.number, **told}) + "\n")
 
     def load(self, model: Model, c: MRSDSConfig) -> bool:
         """Take up the folder's checkpoint, if it is of this very fit."""
-        file = self.folder / "checkpoint.npz" if self.folder else None
+        file = self.folder / f"checkpoint{self.number}.npz" if self.folder else None
         if file is None or not file.exists():
             return False
         try:

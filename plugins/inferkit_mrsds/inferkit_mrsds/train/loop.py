@@ -152,7 +152,7 @@ class Trainer:
         (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(
             held.model, batch, kl, c, turned, None if given is None else given[rows])
         grads = self._fixed(grads, stage)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         sound = jnp.isfinite(norm)  # a step without finite gradients changes nothing
         grads = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), grads)
         update, state = self.optimiser().update(grads, held.optimiser)
