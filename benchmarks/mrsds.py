@@ -52,7 +52,7 @@ def quality(task: str, seeds: list[int], steps: int, second: int, more: dict, fo
 
 
 def against_kalman(engine, simulator) -> dict:
-    """The ELBO beside the exact log-likelihood of the generating model, both in nats a bin of the data."""
+    """The ELBO beside the exact log-likelihood of the generating model, nats a bin of the data."""
     from inferkit_mrsds.analyse.linear import Linear
 
     t = engine.held_out

@@ -62,8 +62,8 @@ class Emissions:
 class Noise:
     """Standard deviations, softplus(raw) + floor.
 
-    x: at the start, x_floor its least; y and y_floor likewise, in units of each neuron's sd.  per_state: x
-    has its own in each state.  trainable: otherwise they stay as they start.
+    x: at the start, x_floor its least; y and y_floor likewise, in units of each neuron's sd. 
+    per_state: x has its own in each state.  trainable: otherwise they stay as they start.
     """
 
     x: float = 0.1
@@ -132,8 +132,10 @@ class Training:
     steps, then `second_steps` with the inference network frozen.  rate: after `warmup` steps, falling
     as a cosine to a hundredth.  clip: of the gradient's norm.  batch: trials a step.
     drop: share of entries hidden from the encoder in `drop_trials` of the trials (coordinated dropout);
-    drop_score: "all" entries of those trials, or the "hidden" alone.  test: share of trials held out.  evaluate: steps between looks at the
-    held-out trials, which are also the checkpoints.  patience: looks without a better held-out ELBO after
+    drop_score: "all" entries of those trials, or the "hidden" alone.  test: share of trials held out. 
+    evaluate: steps between looks at the
+    held-out trials, which are also the checkpoints.  patience: looks without a better held-out ELBO
+    after
     which a stage stops (0: never).  average: decay of the running mean of the parameters (0: none).
     init: how states begin: "arhmm" fits linear dynamics to principal components, "random" does not;
     init_steps: for which its states are kept.  restarts: of that fit.
@@ -166,8 +168,9 @@ class MRSDSConfig:
     "svae" (structured over time, K = 1) or "s-svae" (structured, switching).
     region_sizes: neurons of each region; empty takes them from the data (`region_sizes` beside `ys`).
     device: "cpu", "gpu", or what there is.  model_seed: of the model's start, beside the study's seed.
-    fits: from so many seeds, of which the best by held-out ELBO is kept; the others tell how far states and
-    messages can be trusted (the check `mrsds-stability`).  baseline: also fit K = 1, for `mrsds-baselines`.
+    fits: from so many seeds, of which the best by held-out ELBO is kept; the others tell how far
+    states and messages can be trusted (the check `mrsds-stability`).  baseline: also fit K = 1, for
+    `mrsds-baselines`.
     """
 
     K: int = 2

@@ -1,8 +1,8 @@
 """Data as the estimator takes them: checked, laid out by region, standardised.
 
 A neuron's place is (region, place in the region); sessions (animals, days) may have recorded different
-neurons, and each has its own layout of them.  `Layout` is made once, from the data of the fit, and packs
-any later data of the same neurons.
+neurons, and each has its own layout of them.  `Layout` is made once, from the data of the fit, and
+packs any later data of the same neurons.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inferkit.errors import DataError
 
 @dataclass
 class Trials:
-    """Padded trials: y (B, T, N) with NaN where nothing was observed, u (B, T, U), lengths, sessions."""
+    """Padded trials: y (B, T, N), NaN where nothing was observed, u (B, T, U), lengths, sessions."""
 
     y: np.ndarray
     u: np.ndarray
@@ -89,8 +89,14 @@ def trials(data: Mapping[str, Any], region_sizes: Sequence[int] = ()) -> Trials:
             truth[name] = np.stack([_pad(np.asarray(v, float), T) for v in as_rows(data[name], name)])
     if "zs" in truth and truth["zs"].ndim == 3:
         truth["zs"] = truth["zs"][..., 0]
-    return Trials(np.stack([_pad(y, T) for y in rows]), np.stack([_pad(u, T, 0.0) for u in us]), lengths,
-                  session.astype(int), sizes, truth)
+    return Trials(
+        np.stack([_pad(y, T) for y in rows]),
+        np.stack([_pad(u, T, 0.0) for u in us]),
+        lengths,
+        session.astype(int),
+        sizes,
+        truth,
+    )
 
 
 def given_trials(x: Any, region_sizes: Sequence[int] = ()) -> Trials:
@@ -210,8 +216,11 @@ class Layout:
             for r in range(len(t.region_sizes)):
                 count = int(known[s, edges[r] : edges[r + 1]].sum())
                 if count < d:
-                    raise DataError(f"region {r} has {count} neurons in session {s}, d is {d}",
-                                    allowed="as many neurons as latents, or more", fix=f"d = {count or 1}")
+                    raise DataError(
+                        f"region {r} has {count} neurons in session {s}, d is {d}",
+                        allowed="as many neurons as latents, or more",
+                        fix=f"d = {count or 1}",
+                    )
         M = max(int(known[s, a:b].sum()) for s in range(S) for a, b in zip(edges[:-1], edges[1:]))
         place = np.full((S, len(t.region_sizes), M), -1)
         for s in range(S):
@@ -261,7 +270,7 @@ class Layout:
         return np.where(place.reshape(B, 1, -1) < 0, empty, out).reshape(B, T, *place.shape[1:])
 
     def gather(self, out: np.ndarray, session: np.ndarray) -> np.ndarray:
-        """(…, R, B, T, M) of the model's units -> (…, B, T, N) of the data's; NaN where not recorded."""
+        """(…, R, B, T, M) in the model's units -> (…, B, T, N) in the data's; NaN: not recorded."""
         out = np.moveaxis(out, -4, -2)
         *lead, B, T, R, M = out.shape
         N = sum(self.region_sizes)

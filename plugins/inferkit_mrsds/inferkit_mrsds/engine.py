@@ -1,7 +1,7 @@
 """A fitted model and what it says of data: the object behind `posterior.engine`.
 
-Every method takes the data to look at, by default those of the fit: arrays as the fit's (`ys`, `us`, …),
-trials of any length.  Results are numpy, trials first, NaN or -1 where a trial has no bin.
+Every method takes the data to look at, by default those of the fit: arrays as the fit's (`ys`, `us`,
+…), trials of any length.  Results are numpy, trials first, NaN or -1 where a trial has no bin.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Engine:
                                           np.asarray(still.probability), t.mask)
 
     def ablation(self, x: Any = None, *, n: int = 4, seed: int = 0) -> np.ndarray:
-        """Mean fall of the ELBO (nats a bin) with one message held at its mean, (target, source)."""
+        """Fall of the ELBO (nats a bin) with one message held at its mean, (target, source)."""
         t = self.held_out if x is None else self.trials(x)
         R = self.model.generative.dynamics.R
         still = self._still(t)
@@ -148,8 +148,15 @@ class Engine:
                     fall[i, j] = (whole - self.elbo(t, n=n, seed=seed, model=less)).sum() / t.mask.sum()
         return fall
 
-    def vector_field(self, region: int, state: int = 0, *, points: int = 20, axes: Sequence[int] = (0, 1),
-                     x: Any = None) -> dict[str, np.ndarray]:
+    def vector_field(
+        self,
+        region: int,
+        state: int = 0,
+        *,
+        points: int = 20,
+        axes: Sequence[int] = (0, 1),
+        x: Any = None,
+    ) -> dict[str, np.ndarray]:
         """A region's own dynamics on a grid over its latents, other regions' messages at their means.
 
         position, step: (points, points, 2), or (points, 1) each of a single latent.
@@ -182,7 +189,9 @@ class Engine:
         with compiled.device(self.c):
             xs, zs = predict.generate(self.model, jnp.asarray(u, jnp.float32), jax.random.key(seed))
         sessions = np.full(len(u), session)
-        blank = Trials(np.zeros((len(u), u.shape[1], 1)), u, np.full(len(u), u.shape[1]), sessions, (), {})
+        blank = Trials(
+            np.zeros((len(u), u.shape[1], 1)), u, np.full(len(u), u.shape[1]), sessions, (), {}
+        )
         ys = self._expected(xs, blank)
         return {"ys": self._noisy(ys, sessions, rng), "xs": np.asarray(xs), "zs": np.asarray(zs)}
 
@@ -193,7 +202,7 @@ class Engine:
         return y + self.noise_sd(session) * rng.standard_normal(y.shape)
 
     def noise_sd(self, session: np.ndarray) -> np.ndarray:
-        """The sd of each neuron's noise (Gaussian emissions), (trial, 1, neuron), in the data's units."""
+        """The sd of each neuron's noise (Gaussian), (trial, 1, neuron), in the data's units."""
         scale = np.asarray(self.model.generative.emissions.scale())
         out = np.full((self.layout.sessions, sum(self.layout.region_sizes)), np.nan)
         for s in range(self.layout.sessions):
@@ -207,18 +216,23 @@ class Engine:
     def forecast(self, x: Any = None, *, t: int, horizon: int = 10, n: int = 50, seed: int = 0
                  ) -> predict.Forecast:
         """What follows bin t - 1 of each trial, known its first t bins and all inputs."""
-        return predict.forecast(self, self.held_out if x is None else self.trials(x), t, horizon, n, seed)
+        return predict.forecast(
+            self, self.held_out if x is None else self.trials(x), t, horizon, n, seed
+        )
 
     def forecast_r2(self, x: Any = None, *, horizon: int = 10, starts: Sequence[int] | None = None,
                     n: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
         """R^2 of activity 1 … horizon bins ahead: of the model, of staying put, of the mean."""
-        return predict.forecast_r2(self, self.held_out if x is None else self.trials(x), horizon, starts,
-                                   n, seed)
+        return predict.forecast_r2(
+            self, self.held_out if x is None else self.trials(x), horizon, starts, n, seed
+        )
 
     def cosmooth(self, x: Any = None, *, share: float = 0.25, seed: int = 0, rounds: int = 4
                  ) -> predict.Cosmoothing:
         """A fixed random share of each region's neurons, predicted from the others."""
-        return predict.cosmooth(self, self.held_out if x is None else self.trials(x), share, seed, rounds)
+        return predict.cosmooth(
+            self, self.held_out if x is None else self.trials(x), share, seed, rounds
+        )
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -245,9 +259,14 @@ class Engine:
         leaves = under("model/")
         model = jax.tree.unflatten(jax.tree.structure(skeleton),
                                    [jnp.asarray(leaves[str(i)]) for i in range(len(leaves))])
-        data = Trials(arrays["data/y"], arrays["data/u"], arrays["data/lengths"], arrays["data/session"],
-                      layout.region_sizes, under("truth/"))
-        return Engine(c, Fitted(model, layout, arrays["train"], arrays["test"], dict(meta["info"])), data)
-
-    def settings(self) -> dict:
-        return asdict(self.c)
+        data = Trials(
+            arrays["data/y"],
+            arrays["data/u"],
+            arrays["data/lengths"],
+            arrays["data/session"],
+            layout.region_sizes,
+            under("truth/"),
+        )
+        return Engine(
+            c, Fitted(model, layout, arrays["train"], arrays["test"], dict(meta["info"])), data
+        )

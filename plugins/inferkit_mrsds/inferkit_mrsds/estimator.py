@@ -21,7 +21,9 @@ class MRSDS:
     def fit(self, problem: Any) -> Engine:
         """Train on `problem.observed`; checkpoints and metrics.jsonl lie in the problem's folder."""
         if problem.observed is None:
-            raise EstimatorError("estimator 'mrsds' needs observations", fix="ik.Study(observed=data, …)")
+            raise EstimatorError(
+                "estimator 'mrsds' needs observations", fix="ik.Study(observed=data, …)"
+            )
         return self.train(problem.observed, int(problem.rng(0).integers(2**31)), problem.folder,
                           problem.show)
 

@@ -71,19 +71,26 @@ def _trials(value: np.ndarray) -> Any:
 # -- configs ---------------------------------------------------------------------------------------
 
 DEAD = {
-    "model.sz": "it was never used", "model.xic.layers": "no type of the original uses it",
+    "model.sz": "it was never used",
+    "model.xic.layers": "no type of the original uses it",
     "model.xic.trainable_cov": "noise is always trainable here (noise.trainable)",
-    "model.xic.triangular_cov": "noise is diagonal", "model.xtransition.triangular_cov": "noise is diagonal",
+    "model.xic.triangular_cov": "noise is diagonal",
+    "model.xtransition.triangular_cov": "noise is diagonal",
     "model.xtransition.trainable_cov": "noise is always trainable here (noise.trainable)",
     "model.ztransition.layer_mult": "the original ignores it",
-    "inference.xic_inf": "the original ignores it", "inference.transformer": "the original ignores it",
-    "inference.num_samples": "one draw a step", "training.num_samples": "one draw a step",
+    "inference.xic_inf": "the original ignores it",
+    "inference.transformer": "the original ignores it",
+    "inference.num_samples": "one draw a step",
+    "training.num_samples": "one draw a step",
     "training.flat_learning_rate": "the original ignores it",
     "training.use_inverse_annealing_lr": "the original ignores it",
-    "training.use_true_x": "the original ignores it", "training.use_true_z": "the original ignores it",
+    "training.use_true_x": "the original ignores it",
+    "training.use_true_z": "the original ignores it",
     "training.log_steps": "what is shown and saved follows training.evaluate",
-    "data.data_source": "give the data to the study", "data.tlim": "trials may have any length",
-    "data.inputs": "read off us", "model.emissions.covariance": "noise is diagonal and trainable",
+    "data.data_source": "give the data to the study",
+    "data.tlim": "trials may have any length",
+    "data.inputs": "read off us",
+    "model.emissions.covariance": "noise is diagonal and trainable",
 }
 COMMUNICATION = {"additive": "additive", "additive-linear": "additive-linear",
                  "conditional": "conditional", "additive-nonlinear": "additive"}
@@ -92,7 +99,8 @@ TYPES = {"mrsds": "mean-field", "svae": "svae", "s-svae": "s-svae"}
 
 def import_config(source: str | Path | Mapping[str, Any], *, K: int, d: int, mtype: str = "mrsds"
                   ) -> dict[str, Any]:
-    """Settings of the estimator from the original's YAML, with a warning for each key that does nothing.
+    """Settings of the estimator from the original's YAML, with a warning for each key that does
+    nothing.
 
     K, d and mtype were the original's command line (-k, -d, -mtype).
     """
@@ -107,12 +115,16 @@ def import_config(source: str | Path | Mapping[str, Any], *, K: int, d: int, mty
         if key in RULES:
             part, name, convert = RULES[key]
             out.setdefault(part, {})[name] = convert(value)
-        elif dead := DEAD.get(key) or next((w for k, w in DEAD.items() if key.startswith(k + ".")), None):
+        elif dead := DEAD.get(key) or next(
+            (w for k, w in DEAD.items() if key.startswith(k + ".")), None
+        ):
             warnings.warn(f"{key} = {value!r} is dropped: {dead}", stacklevel=2)
         elif not (key.startswith("data.") or key == "training.dynamics_only"):
             unknown.append(key)
     if unknown:
-        warnings.warn("keys that this plugin does not know are dropped: " + ", ".join(unknown), stacklevel=2)
+        warnings.warn(
+            "keys that this plugin does not know are dropped: " + ", ".join(unknown), stacklevel=2
+        )
     training = out.get("training", {})
     if not told.get("training.dynamics_only", False):
         training.pop("second_steps", None)
@@ -132,28 +144,41 @@ def _activation(value: Any) -> str:
 
 
 RULES: dict[str, tuple[str, str, Any]] = {
-    "model.xz": ("dynamics", "xz", bool), "model.uz": ("dynamics", "uz", bool),
-    "model.ux": ("dynamics", "ux", bool), "model.xtransition.zcond": ("dynamics", "zcond", bool),
+    "model.xz": ("dynamics", "xz", bool),
+    "model.uz": ("dynamics", "uz", bool),
+    "model.ux": ("dynamics", "ux", bool),
+    "model.xtransition.zcond": ("dynamics", "zcond", bool),
     "model.xtransition.dynamics.communication_type": ("dynamics", "communication", COMMUNICATION.get),
     "model.xtransition.dynamics.input_type": ("dynamics", "input_type", str),
     "model.xtransition.dynamics.input_func_type": (
-        "dynamics", "input_func", lambda v: "together" if v == "together" else "separate"),
+        "dynamics",
+        "input_func",
+        lambda v: "together" if v == "together" else "separate",
+    ),
     "model.xtransition.dynamics.layers": ("dynamics", "layers", _layers),
     "model.xtransition.dynamics.activations": ("dynamics", "activation", _activation),
     "model.xtransition.dynamics.single_region_latent": ("dynamics", "single_latent", bool),
     "model.xtransition.inputs.layers": ("dynamics", "input_layers", _layers),
-    "model.emissions.dist": ("emissions", "family", lambda v: "poisson" if v == "poisson" else "gaussian"),
+    "model.emissions.dist": (
+        "emissions",
+        "family",
+        lambda v: "poisson" if v == "poisson" else "gaussian",
+    ),
     "model.emissions.layers": ("emissions", "layers", _layers),
     "model.emissions.activations": ("emissions", "activation", _activation),
     "model.emissions.final_activation": (
-        "emissions", "link", lambda v: "exp" if v == "exp" else "softplus"),
+        "emissions",
+        "link",
+        lambda v: "exp" if v == "exp" else "softplus",
+    ),
     "inference.embedding.layers": ("encoder", "embedding", _layers),
     "inference.transformer_params.head_size": ("encoder", "head_size", int),
     "inference.transformer_params.num_heads": ("encoder", "heads", int),
     "inference.transformer_params.ff_dim": ("encoder", "feedforward", int),
     "inference.transformer_params.num_transformer_blocks": ("encoder", "blocks", int),
     "inference.transformer_params.mlp_units": ("encoder", "mlp", _layers),
-    "training.batch_size": ("training", "batch", int), "training.num_steps": ("training", "steps", int),
+    "training.batch_size": ("training", "batch", int),
+    "training.num_steps": ("training", "steps", int),
     "training.num_steps_do": ("training", "second_steps", int),
     "training.learning_rate": ("training", "rate", float),
     "training.lr_warmup_steps": ("training", "warmup", int),
@@ -161,7 +186,8 @@ RULES: dict[str, tuple[str, str, Any]] = {
     "training.smooth_coef": ("objective", "smooth", float),
     "training.beta_max": ("objective", "beta_start", float),
     "training.beta_warmup_steps": ("objective", "beta_warmup", int),
-    "training.test_perc": ("training", "test", float), "training.drop_perc": ("training", "drop", float),
+    "training.test_perc": ("training", "test", float),
+    "training.drop_perc": ("training", "drop", float),
     "training.dropout_trial_perc": ("training", "drop_trials", float),
     "training.dropout": ("training", "drop_score", lambda v: "all"),
 }
@@ -195,7 +221,8 @@ def _yaml(file: Path) -> Mapping[str, Any]:
 
 
 def export_mat(engine: Any, path: str | Path) -> Path:
-    """What the original kept of a fit, under its names: arrays (trial, time, …), 0 behind a trial's end.
+    """What the original kept of a fit, under its names: arrays (trial, time, …), 0 behind a trial's
+    end.
 
     Its training curves, and log_a/log_b, are in metrics.jsonl and `posterior.info` instead.
     """
@@ -212,10 +239,18 @@ def export_mat(engine: Any, path: str | Path) -> Path:
         m = engine.messages(t)
         with np.errstate(divide="ignore"):
             log_p = np.log(np.maximum(p, 1e-30))
-        out |= {f"xs_{name}": x.reshape(flat), f"zs_{name}": p, f"us_{name}": t.u, f"ys_{name}": t.y,
-                f"ys_recon_{name}": engine.activity(t), f"{name}_ids": rows, f"{name}_lengths": t.lengths,
-                f"msgs_{name}": np.concatenate([_with_own(m), m.inputs[:, :, :, None]], 3),
-                f"norms_{name}": m.norms, "zs_logprob" if name == "train" else "zs_logprob_test": log_p}
+        out |= {
+            f"xs_{name}": x.reshape(flat),
+            f"zs_{name}": p,
+            f"us_{name}": t.u,
+            f"ys_{name}": t.y,
+            f"ys_recon_{name}": engine.activity(t),
+            f"{name}_ids": rows,
+            f"{name}_lengths": t.lengths,
+            f"msgs_{name}": np.concatenate([_with_own(m), m.inputs[:, :, :, None]], 3),
+            f"norms_{name}": m.norms,
+            "zs_logprob" if name == "train" else "zs_logprob_test": log_p,
+        }
     dyn = engine.model.generative.dynamics
     out["latent_region_sizes"] = np.full(dyn.R, dyn.d)
     out["elbos"] = np.asarray(engine.info["curves"]["elbo"])

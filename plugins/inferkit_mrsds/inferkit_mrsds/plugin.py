@@ -3,7 +3,11 @@
 from inferkit import DemoSpec, DiagnosticSpec, EstimatorSpec, ReaderSpec, SimulatorSpec, hookimpl
 
 SIMULATORS = {
-    "double-well": ("DoubleWell", "double_well", "two regions: evidence pushes a decision over a barrier"),
+    "double-well": (
+        "DoubleWell",
+        "double_well",
+        "two regions: evidence pushes a decision over a barrier",
+    ),
     "lotka-volterra": ("LotkaVolterra", "lotka_volterra", "prey and predator, forwards and backwards"),
     "three-rnn": ("ThreeRNN", "rnn", "three recurrent networks driven by a sequence and a fixed point"),
     "linear-gaussian-regions": ("LinearGaussian", "linear", "linear Gaussian regions, known edges"),

@@ -39,8 +39,13 @@ def states(engine: Any, t: Trials) -> str:
                   cmap=ListedColormap(COLOURS[: engine.c.K]))
         ax.set(xlabel="bin", ylabel="trial")
     share = [float(np.nanmean(path == k)) for k in range(engine.c.K)]
-    return figure(fig, "State of each trial over time", "The most probable path of states; of all bins: "
-                  + ", ".join(f"state {k} {s:.0%}" for k, s in enumerate(share)) + ".")
+    return figure(
+        fig,
+        "State of each trial over time",
+        "The most probable path of states; of all bins: "
+        + ", ".join(f"state {k} {s:.0%}" for k, s in enumerate(share))
+        + ".",
+    )
 
 
 def latents(engine: Any, t: Trials, context: Any) -> str:
@@ -57,8 +62,12 @@ def latents(engine: Any, t: Trials, context: Any) -> str:
                 axes[r, 0].plot(drawn[:, :, r, k].mean(0), color=COLOURS[k % len(COLOURS)])
             axes[r, 0].set_ylabel(f"region {r}")
         axes[-1, 0].set_xlabel("bin")
-    return figure(fig, "Latents of one held-out trial, by region", "Posterior mean and 90 % band of each "
-                  "region's latents in one held-out trial, in units of the principal components.")
+    return figure(
+        fig,
+        "Latents of one held-out trial, by region",
+        "Posterior mean and 90 % band of each "
+        "region's latents in one held-out trial, in units of the principal components.",
+    )
 
 
 def fields(engine: Any) -> str:
@@ -76,8 +85,11 @@ def fields(engine: Any) -> str:
                     ax.quiver(*np.moveaxis(f["position"], -1, 0), *np.moveaxis(f["step"], -1, 0),
                               color=style.POSTERIOR, angles="xy")
                 ax.set_title(f"region {r}, state {k}")
-    return figure(fig, "Each region's own dynamics in each state", "The step that a region's own dynamics "
-                  "make, with messages at their means and no input.")
+    return figure(
+        fig,
+        "Each region's own dynamics in each state",
+        "The step that a region's own dynamics make, with messages at their means and no input.",
+    )
 
 
 def messages(found: Any) -> str:
@@ -97,11 +109,18 @@ def messages(found: Any) -> str:
         fig.supxlabel("bin", fontsize=10)
     rows = [[f"{j} → {i}", float(found.share[i, j]), float(found.told_apart[i, j])]
             for i in range(R) for j in range(R) if i != j]
-    return (figure(fig, "Size of each centred message over the trial, target by row and source by column",
-                   "Norm of each centred message, averaged over held-out trials.")
-            + table(["message", "share", "not own dynamics"], rows)
-            + text("“Not own dynamics” is the share of a message's variance that the target's own latents "
-                   "and inputs do not explain; near 0, these data cannot tell it from own dynamics."))
+    return (
+        figure(
+            fig,
+            "Size of each centred message over the trial, target by row and source by column",
+            "Norm of each centred message, averaged over held-out trials.",
+        )
+        + table(["message", "share", "not own dynamics"], rows)
+        + text(
+            "“Not own dynamics” is the share of a message's variance that the target's own latents "
+            "and inputs do not explain; near 0, these data cannot tell it from own dynamics."
+        )
+    )
 
 
 def forecast(engine: Any) -> str:
@@ -114,5 +133,8 @@ def forecast(engine: Any) -> str:
         ax.plot(found["horizon"], found["stay"], color=style.MUTED, ls="--", label="stays as it is")
         ax.set(xlabel="bins ahead", ylabel="R²", ylim=(min(0.0, np.nanmin(found["model"])), 1))
         ax.legend()
-    return figure(fig, "R² of forecast activity by horizon", "Activity forecast from the bins before, on "
-                  "held-out trials.")
+    return figure(
+        fig,
+        "R² of forecast activity by horizon",
+        "Activity forecast from the bins before, on held-out trials.",
+    )

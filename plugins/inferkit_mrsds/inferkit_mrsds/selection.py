@@ -31,7 +31,8 @@ class Selection:
 def select(observed: Any, K: Sequence[int] = (1, 2, 3), d: Sequence[int] = (1, 2, 3), *,
            seeds: Sequence[int] = (0,), path: str | Path = "runs/select", executor: Any = "local",
            quiet: bool = False, **settings: Any) -> Selection:
-    """Fit every K and d to the data, each as a point of a sweep (kept, so it may be stopped and resumed).
+    """Fit every K and d to the data, each as a point of a sweep (kept, so it may be stopped and
+    resumed).
 
     settings: of the estimator; `inference = "svae"` is taken for "s-svae" where K > 1.
     """

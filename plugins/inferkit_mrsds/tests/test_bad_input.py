@@ -82,7 +82,9 @@ def test_a_device_that_is_not_there():
 
 
 def test_masked_entries_and_lengths():
-    data = good(ys=[np.ones((3, 5)) * np.arange(3)[:, None], np.random.default_rng(0).random((6, 5))], us=None)
+    data = good(
+        ys=[np.ones((3, 5)) * np.arange(3)[:, None], np.random.default_rng(0).random((6, 5))], us=None
+    )
     t = given_trials({**data, "ys.mask": [np.ones((3, 5)), np.arange(6) < 4]})
     assert list(t.lengths) == [3, 6] and np.isnan(t.y[1, 4:]).all() and np.isnan(t.y[0, 3:]).all()
     assert t.mask.sum() == 9

@@ -2,6 +2,7 @@
 
 import json
 
+import inferkit_mrsds
 import jax
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from inferkit_mrsds.analyse.predict import hidden_neurons
 from inferkit_mrsds.engine import Engine
 
 import inferkit as ik
-import inferkit_mrsds
 
 QUICK = {"steps": 60, "evaluate": 30, "batch": 16, "warmup": 10, "init_steps": 20, "restarts": 2}
 
@@ -150,9 +150,15 @@ def test_sessions_have_their_own_neurons():
     ys = np.full((24, 75, 30), np.nan)
     ys[:12, :, :8], ys[:12, :, 16:23] = parts[0]["ys"][..., :8], parts[0]["ys"][..., 8:]
     ys[12:, :, 8:16], ys[12:, :, 23:] = parts[1]["ys"][..., :8], parts[1]["ys"][..., 8:]
-    data = {"ys": np.nan_to_num(ys), "ys.mask": np.isfinite(ys), "region_sizes": [16, 14],
-            "us": np.concatenate([p["us"] for p in parts]), "session": np.repeat([0, 1], 12),
-            "zs": np.concatenate([p["zs"] for p in parts]), "xs": np.concatenate([p["xs"] for p in parts])}
+    data = {
+        "ys": np.nan_to_num(ys),
+        "ys.mask": np.isfinite(ys),
+        "region_sizes": [16, 14],
+        "us": np.concatenate([p["us"] for p in parts]),
+        "session": np.repeat([0, 1], 12),
+        "zs": np.concatenate([p["zs"] for p in parts]),
+        "xs": np.concatenate([p["xs"] for p in parts]),
+    }
     engine = ik.estimator("mrsds", K=2, training=QUICK).build().train(data)
     assert engine.layout.shape == (2, 2, 8)
     guess = engine.activity()
@@ -178,14 +184,30 @@ def test_poisson_counts():
         assert np.array_equal(made, np.round(made))
 
 
-@pytest.mark.parametrize("change", [
-    {"inference": "mean-field"}, {"inference": "svae", "K": 1},
-    {"objective": {"z_posterior": "amortized", "overshoot": 0.5, "horizon": 3, "recon": "mix"}},
-    {"objective": {"smooth": 1e-3, "message_l21": 0.1, "weight_decay": 1e-4, "beta_start": 5.0,
-                   "beta_warmup": 20}},
-    {"dynamics": {"single_latent": True}}, {"dynamics": {"zcond": True, "xz": False, "uz": False}},
-    {"noise": {"per_state": True, "trainable": False}, "encoder": {"heteroscedastic": False}},
-    {"emissions": {"layers": [8]}, "training": {**QUICK, "drop": 0.3, "average": 0.9, "init": "random"}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inference": "mean-field"},
+        {"inference": "svae", "K": 1},
+        {"objective": {"z_posterior": "amortized", "overshoot": 0.5, "horizon": 3, "recon": "mix"}},
+        {
+            "objective": {
+                "smooth": 1e-3,
+                "message_l21": 0.1,
+                "weight_decay": 1e-4,
+                "beta_start": 5.0,
+                "beta_warmup": 20,
+            }
+        },
+        {"dynamics": {"single_latent": True}},
+        {"dynamics": {"zcond": True, "xz": False, "uz": False}},
+        {"noise": {"per_state": True, "trainable": False}, "encoder": {"heteroscedastic": False}},
+        {
+            "emissions": {"layers": [8]},
+            "training": {**QUICK, "drop": 0.3, "average": 0.9, "init": "random"},
+        },
+    ],
+)
 def test_every_kind_trains(change, wells):
     c = {"K": 2, "training": {**QUICK, "steps": 20, "evaluate": 10}, **change}
     engine = ik.estimator("mrsds", **c).build().train(wells)

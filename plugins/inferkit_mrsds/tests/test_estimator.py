@@ -27,6 +27,8 @@ class TestSwitching(ObservationsSuite):
     def observed(self, wells):
         keep = ("ys", "us", "region_sizes")
         data = {k: v for k, v in wells.items() if k in keep}
-        data["ys"] = [y[: 75 - 3 * (i % 4)] for i, y in enumerate(data["ys"])]  # trials of several lengths
+        data["ys"] = [
+            y[: 75 - 3 * (i % 4)] for i, y in enumerate(data["ys"])
+        ]  # trials of several lengths
         data["us"] = [u[: 75 - 3 * (i % 4)] for i, u in enumerate(data["us"])]
         return data

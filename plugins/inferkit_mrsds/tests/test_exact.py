@@ -128,7 +128,9 @@ def test_states_summed_out_bound_any_choice_of_them(linear):
     m = jnp.ones(t.mask.shape)
     log_p, log_gamma, _ = chain.smooth(pi, out.b, out.a, jnp.asarray(t.mask))
     r = jnp.full(out.b.shape, 0.5)
-    assert (objective.complete(pi, out.b, out.a, r, m) + t.mask.shape[1] * np.log(2) <= log_p + 1e-3).all()
+    assert (
+        objective.complete(pi, out.b, out.a, r, m) + t.mask.shape[1] * np.log(2) <= log_p + 1e-3
+    ).all()
 
 
 @pytest.mark.parametrize("settings", [
@@ -194,8 +196,16 @@ def test_kalman_is_the_dense_gaussian():
     """The filter with missing entries, against the joint Gaussian of all that was observed."""
     rng = np.random.default_rng(0)
     D, N, T = 2, 3, 4
-    m = Linear(0.9 * np.eye(D), np.ones((D, 1)) * 0.2, rng.standard_normal((N, D)), np.ones(N), 0.1 * np.eye(D),
-               np.array([0.1, 0.2, 0.3]), np.ones(D), np.eye(D))
+    m = Linear(
+        0.9 * np.eye(D),
+        np.ones((D, 1)) * 0.2,
+        rng.standard_normal((N, D)),
+        np.ones(N),
+        0.1 * np.eye(D),
+        np.array([0.1, 0.2, 0.3]),
+        np.ones(D),
+        np.eye(D),
+    )
     y, u = rng.standard_normal((1, T, N)), rng.standard_normal((1, T, 1))
     y[0, 1, 2] = y[0, 3, :] = np.nan
     t = layouts.Trials(y, u, np.array([T]), np.zeros(1, int), (3,), {})

@@ -1,12 +1,12 @@
 """The original's configs and array files in, its results file out."""
 
+import inferkit_mrsds
 import numpy as np
 import pytest
 from inferkit_mrsds.selection import choose
 from scipy.io import loadmat, savemat
 
 import inferkit as ik
-import inferkit_mrsds
 
 TOY = """
 data: {data_source: mydata, inputs: 2, tlim: null}
@@ -24,8 +24,10 @@ model:
   emissions: {dist: gaussian, layers: [], activations: [], final_activation: null}
 inference:
   embedding: {layers: [8]}
-  transformer_params: {head_size: 35, num_heads: 3, ff_dim: 4, num_transformer_blocks: 1, mlp_units: [32]}
-training: {batch_size: 64, num_steps: 2001, num_steps_do: 3001, dynamics_only: true, learning_rate: 0.01,
+  transformer_params: {head_size: 35, num_heads: 3, ff_dim: 4, num_transformer_blocks: 1, mlp_units:
+  [32]}
+training: {batch_size: 64, num_steps: 2001, num_steps_do: 3001, dynamics_only: true, learning_rate:
+0.01,
            flat_learning_rate: false, lr_warmup_steps: 500, beta_max: 100, beta_warmup_steps: 100,
            dropout: false, test_perc: 0.1, mystery: 3}
 """
@@ -61,7 +63,9 @@ def test_array_files(tmp_path):
     savemat(tmp_path / "a.mat", {"ys": cells, "region_sizes": [2, 1], "other": 1})
     found = inferkit_mrsds.read(tmp_path / "a.mat")
     assert [len(y) for y in found["ys"]] == [5, 7] and list(found["region_sizes"]) == [2, 1]
-    np.savez(tmp_path / "a.npz", ys=np.stack([rows[0], rows[0]]), region_sizes=[2, 1], zs=np.zeros((2, 5)))
+    np.savez(
+        tmp_path / "a.npz", ys=np.stack([rows[0], rows[0]]), region_sizes=[2, 1], zs=np.zeros((2, 5))
+    )
     assert inferkit_mrsds.read(tmp_path / "a.npz")["zs"].shape == (2, 5, 1)
     np.savez(tmp_path / "b.npz", ys=cells, region_sizes=[2, 1])
     with pytest.raises(ik.errors.DataError, match="pickled"):

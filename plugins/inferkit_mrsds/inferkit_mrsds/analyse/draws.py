@@ -1,4 +1,4 @@
-"""Compiled pieces that the analyses share: draws of the posterior, runs of the model, expected activity."""
+"""Compiled pieces of the analyses: draws of the posterior, runs of the model, expected activity."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Messages between regions, freed of what no data can settle.
 
 A constant may move between a region's own dynamics and any message without changing the model, in each
-state by itself.  So messages are centred: m_ij(t) = f_ij^k(x_j) - E_k[f_ij^k], E_k the mean over the data's
-bins in state k, and the means count as own dynamics.  States are averaged by their probability.
+state by itself.  So messages are centred: m_ij(t) = f_ij^k(x_j) - E_k[f_ij^k], E_k the mean over the
+data's bins in state k, and the means count as own dynamics.  States are averaged by their probability.
 
     share_ij = E |m_ij|^2 / sum over pairs      (latents in the units of each target's sd)
 
@@ -25,7 +25,8 @@ from inferkit_mrsds.model.model import Model
 
 @dataclass
 class Messages:
-    """terms: what adds up to the step x_t - x_{t-1} predicted for bin t >= 1 (NaN where there is no bin).
+    """terms: what adds up to the step x_t - x_{t-1} predicted for bin t >= 1 (NaN where there is no
+    bin).
 
     raw, centred: (trial, time, target, source, latent); own: (trial, time, region, latent), inputs
     likewise; by_state: centred, of each state alone (K first).  norms: (trial, time, target, source).
@@ -46,7 +47,9 @@ class Messages:
 def terms(model: Model, x: jax.Array, u: jax.Array):
     """The dynamics' terms of bins 1 on, (K, B, T-1, …)."""
     B, T, R, d = x.shape
-    found = model.generative.dynamics.terms(x[:, :-1].reshape(-1, R, d), u[:, 1:].reshape(B * (T - 1), -1))
+    found = model.generative.dynamics.terms(
+        x[:, :-1].reshape(-1, R, d), u[:, 1:].reshape(B * (T - 1), -1)
+    )
     return jax.tree.map(lambda a: a.reshape(len(a), B, T - 1, *a.shape[2:]), found)
 
 

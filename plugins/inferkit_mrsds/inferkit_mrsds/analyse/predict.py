@@ -86,7 +86,8 @@ def forecast_r2(engine: Engine, data: Trials, horizon: int, starts, n: int, seed
 @dataclass
 class Cosmoothing:
     """neurons: the columns hidden.  r2: over all of them, about each one's mean; by_region; per_neuron.
-    bits: bits a spike over the mean rate (Poisson), else NaN.  predicted: (trial, time, hidden neuron)."""
+    bits: bits a spike over the mean rate (Poisson), else NaN.  predicted: (trial, time, hidden
+    neuron)."""
 
     neurons: np.ndarray
     r2: float
@@ -128,7 +129,9 @@ def _still(engine: Engine, t: Trials):
     """The posterior's centre; imputed activity is no count, so it enters through the encoder's eyes."""
     packed = engine.layout
     with compiled.device(engine.c):
-        standard = packed.spread(packed.standard(seen(t.y, packed.family), t.session), t.session, np.nan)
+        standard = packed.spread(
+            packed.standard(seen(t.y, packed.family), t.session), t.session, np.nan
+        )
         batch = engine._batch(t)._replace(
             seen=jnp.asarray(np.moveaxis(np.nan_to_num(standard), 2, 0), jnp.float32))
         return compiled.posterior(engine.model, batch, jax.random.key(0), engine.c, still=True).x

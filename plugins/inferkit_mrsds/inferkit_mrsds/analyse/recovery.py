@@ -88,7 +88,9 @@ def recovery(engine: Engine, x: Any = None) -> dict[str, Any]:
     """
     t: Trials = engine.held_out if x is None else engine.trials(x)
     if "xs" not in t.truth:
-        raise DataError("the data hold no truth", allowed="xs (and zs, messages) beside ys, from a simulator")
+        raise DataError(
+            "the data hold no truth", allowed="xs (and zs, messages) beside ys, from a simulator"
+        )
     mask = t.mask
     latents, path = engine.latents(t), engine.viterbi(t)
     R, d = latents.shape[2:]

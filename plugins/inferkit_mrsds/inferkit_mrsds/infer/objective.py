@@ -8,12 +8,13 @@ With q(x) of `infer.path`, one draw x of it, and m the mask of valid bins,
         KL = - log p(x_{0:T-1} | u) - H[q],      H[q] = sum_t m_t sum (1/2 log 2 pi e + log s_t)
     K = 1: each step in closed form, given x_{t-1}
         KL = sum_t m_t KL( N(loc_t, s_t^2) || N(mu_t, Q) )
-    s-svae "amortized": q(z) = prod_t q(z_t) from the encoder, z drawn by straight-through Gumbel softmax
+    s-svae "amortized": q(z) = prod_t q(z_t) from the encoder, z drawn by straight-through Gumbel
+    softmax
         KL = sum_t m_t [ KL( N(loc_t, s_t^2) || N(mu_t^{z_t}, Q) )
                          + sum_j q(z_{t-1} = j) KL( q(z_t) || p(. | j, x_{t-1}, u_t) ) ]
 
-The first two are exact bounds and so is the third, in expectation over draws.  `teacher` replaces the sum
-over states by given responsibilities r, log p(x) by sum r b + sum r r a, for the first steps.
+The first two are exact bounds and so is the third, in expectation over draws.  `teacher` replaces the
+sum over states by given responsibilities r, log p(x) by sum r b + sum r r a, for the first steps.
 
 Added where asked for: y under one-step and further predictions (the posterior's states carried along),
 L1 of the path's differences, group lasso on centred messages, L2 on the dynamics' weights.
@@ -28,7 +29,7 @@ import jax.numpy as jnp
 
 from inferkit_mrsds.config import MRSDSConfig
 from inferkit_mrsds.infer import chain, path
-from inferkit_mrsds.model.model import LOG_2PI, Batch, Generative, Model, gaussian
+from inferkit_mrsds.model.model import LOG_2PI, Batch, Generative, Model
 
 
 class Knobs(NamedTuple):
@@ -37,6 +38,9 @@ class Knobs(NamedTuple):
     beta: jax.Array | float = 1.0
     temperature: jax.Array | float = 1.0
     teacher: jax.Array | float = 0.0  # weight of given responsibilities
+
+
+NEUTRAL = Knobs()
 
 
 class Bound(NamedTuple):
@@ -52,7 +56,7 @@ class Bound(NamedTuple):
     a: jax.Array  # (B, T-1, K, K)
 
 
-def bound(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Knobs = Knobs(),
+def bound(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Knobs = NEUTRAL,
           given: jax.Array | None = None, train: bool = False, still: bool = False) -> Bound:
     kd, kp = jax.random.split(key)
     p = model.generative
@@ -106,7 +110,9 @@ def sampled_states(p: Generative, drawn: path.Path, log_q: jax.Array, a: jax.Arr
     first = jnp.einsum("bk,krd->brd", z[:, 0], p.first_mean)
     kl_x = (gaussian_kl(drawn.loc[:, 0], drawn.scale[:, 0], first, p.first_scale()).sum((-2, -1))
             * m[:, 0])
-    kl_x += (gaussian_kl(drawn.loc[:, 1:], drawn.scale[:, 1:], mu, scale).sum((-2, -1)) * m[:, 1:]).sum(1)
+    kl_x += (gaussian_kl(drawn.loc[:, 1:], drawn.scale[:, 1:], mu, scale).sum((-2, -1)) * m[:, 1:]).sum(
+        1
+    )
     kl_0 = (q[:, 0] * (log_q[:, 0] - p.states.start())).sum(-1) * m[:, 0]
     change = (q[:, 1:, None] * (log_q[:, 1:, None] - a)).sum(-1)  # (B, T-1, from)
     return kl_x + kl_0 + ((q[:, :-1] * change).sum(-1) * m[:, 1:]).sum(1)

@@ -1,7 +1,8 @@
 """From latents to neurons: each region's neurons see its own latents, in each session by own weights.
 
 Neurons are laid out as (regions, most neurons of a region); `emissions` knows nothing of which places
-are empty, the masks do.  Gaussian: y ~ N(o, sigma^2), sigma a neuron's own.  Poisson: y ~ Poisson(link(o)).
+are empty, the masks do.  Gaussian: y ~ N(o, sigma^2), sigma a neuron's own.  Poisson: y ~
+Poisson(link(o)).
 """
 
 from __future__ import annotations

@@ -71,7 +71,9 @@ class Encoder(eqx.Module):
     R: int = eqx.field(static=True)
     d: int = eqx.field(static=True)
 
-    def __init__(self, key: jax.Array, c: EncoderConfig, K: int, S: int, R: int, d: int, M: int, U: int):
+    def __init__(
+        self, key: jax.Array, c: EncoderConfig, K: int, S: int, R: int, d: int, M: int, U: int
+    ):
         self.config, self.R, self.d = c, R, d
         ks = iter(jax.random.split(key, 4 + 2 * len(c.embedding) + c.blocks + 2 * len(c.mlp)))
         sizes = (M, *c.embedding)

@@ -26,8 +26,8 @@ def bias(key: jax.Array, shape: Sequence[int]) -> jax.Array:
 class Stack(eqx.Module):
     """P networks side by side: (P, n, in) -> (P, n, out).
 
-    Weights (P, in, out); biases (P, 1, out), or none.  With `shared` states, P = K Q: the weights are of Q
-    networks and each state has biases of its own, which is a one-hot state fed into every layer.
+    Weights (P, in, out); biases (P, 1, out), or none.  With `shared` states, P = K Q: the weights are
+    of Q networks and each state has biases of its own, which is a one-hot state fed into every layer.
     """
 
     weights: list[jax.Array]
@@ -65,9 +65,11 @@ class Stack(eqx.Module):
 
 
 def by_region(x: jax.Array, W: jax.Array, session: jax.Array, b: jax.Array | None = None) -> jax.Array:
-    """Each region's own product, (R, B, T, in) -> (R, B, T, out), by the weights of the trial's session.
+    """Each region's own product, (R, B, T, in) -> (R, B, T, out), by the weights of the trial's
+    session.
 
-    W (S, R, in, out), b (S, R, out).  One session is one product a region; several are gathered a trial.
+    W (S, R, in, out), b (S, R, out).  One session is one product a region; several are gathered a
+    trial.
     """
     if W.shape[0] == 1:
         R, B, T, a = x.shape

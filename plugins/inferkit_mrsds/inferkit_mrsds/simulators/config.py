@@ -13,8 +13,8 @@ from inferkit_mrsds.simulators.base import check_trials
 class DoubleWellConfig:
     """neurons: of the two regions.  bins: of a trial.  noise: sd of the observation noise.
     emission: "linear", or "bumps", Gaussian tuning over the plane.  emission_seed: of the weights.
-    start_sd: of b and p at the start.  At 0 both are nearly functions of time alone, and no data tell the
-    message 2<1 from region 2's own dynamics (a cubic in p explains 99.9 % of it).
+    start_sd: of b and p at the start.  At 0 both are nearly functions of time alone, and no data tell
+    the message 2<1 from region 2's own dynamics (a cubic in p explains 99.9 % of it).
     """
 
     neurons: tuple[int, ...] = (50, 50)

@@ -91,7 +91,9 @@ def _stage(c: MRSDSConfig, trainer: Trainer, stage: Stage, look: Batch, state: R
         if not np.isfinite(log[:, :4]).all():
             raise EstimatorError(
                 f"the loss became {log[:, 0][~np.isfinite(log[:, 0])][:1]} at step "
-                f"{stage.first + state.done}", fix="training.rate a third of it; look for huge values in ys")
+                f"{stage.first + state.done}",
+                fix="training.rate a third of it; look for huge values in ys",
+            )
         candidate = held.average if c.training.average else held.model
         elbo = float(held_out_elbo(candidate, look, jax.random.key(17), c))
         state.seen(held, candidate, count, log, elbo)
