@@ -62,6 +62,91 @@ def against_kalman(engine, simulator) -> dict:
     return {"kalman": float(exact), "elbo": float(bound), "gap": float((exact - bound) / abs(exact))}
 
 
+def speed(batch: int, rounds: int) -> None:
+    """Seconds a step after compilation: B trials of 75 bins of 100 neurons; then how it grows.
+
+    Kinds are interleaved, `rounds` times 20 steps each; the median is told, and the first call's time.
+    """
+    kinds = {"mean-field": {"K": 2, "inference": "mean-field"}, "svae": {"K": 1, "inference": "svae"},
+             "s-svae": {"K": 2, "inference": "s-svae"}}
+    growth = {"s-svae T=150": (2, 150, 2), "s-svae R=4": (2, 75, 4), "s-svae K=4": (4, 75, 2)}
+    runs = {name: prepared(c, 75, 2, batch) for name, c in kinds.items()}
+    runs |= {name: prepared({"K": K, "inference": "s-svae"}, T, R, batch)
+             for name, (K, T, R) in growth.items()}
+    first, each = {}, {name: [] for name in runs}
+    for turn in range(rounds + 1):
+        for name, step in runs.items():
+            began = time.perf_counter()
+            step()
+            took = time.perf_counter() - began
+            if turn:
+                each[name].append(took / 20)
+            else:
+                first[name] = took
+    for name, times in each.items():
+        print(json.dumps({"what": name, "batch": batch, "seconds_a_step": float(np.median(times)),
+                          "least": min(times), "compile": first[name] - 20 * float(np.median(times)),
+                          "device": device()}), flush=True)
+
+
+def prepared(settings: dict, T: int, R: int, batch: int):
+    """Twenty training steps as a function of nothing."""
+    import jax
+    from inferkit_mrsds.data import Layout, given_trials
+    from inferkit_mrsds.model.model import Model
+    from inferkit_mrsds.train.fit import to_batch
+    from inferkit_mrsds.train.loop import Trainer, stages
+
+    c = ik.estimator("mrsds", **settings, training={"batch": batch, "evaluate": 20}).config
+    rng = np.random.default_rng(0)
+    t = given_trials({"ys": rng.standard_normal((batch, T, 100)), "region_sizes": [100 // R] * R,
+                      "us": rng.standard_normal((batch, T, 2))})
+    layout = Layout.of(t, "gaussian", 2)
+    S, R, M = layout.shape
+    trainer = Trainer(c, to_batch(layout, t), None, 0, 1500)
+    held = [trainer.start(Model.create(jax.random.key(0), c, S, R, M, 2))]
+
+    def step() -> None:
+        held[0], _ = trainer.run(held[0], stages(c)[0], 0, 20)
+
+    return step
+
+
+def device() -> str:
+    import jax
+
+    return jax.devices()[0].platform
+
+
+def linear_peers(trials: int, rounds: int) -> None:
+    """A linear Gaussian model of the double well by EM: ours, and dynamax's where it is installed."""
+    from inferkit_mrsds.analyse.linear import Linear
+    from inferkit_mrsds.data import given_trials
+
+    t = given_trials(ik.simulator("double-well").build().dataset(trials, seed=0))
+    learn, test = t.select(slice(0, trials * 9 // 10)), t.select(slice(trials * 9 // 10, None))
+    began = time.perf_counter()
+    model = Linear.fit(learn, 4, rounds=rounds)
+    took = time.perf_counter() - began
+    print(json.dumps({"who": "inferkit-mrsds Linear", "seconds": took, "log_likelihood_a_bin": float(
+        model.log_likelihood(test).sum() / test.mask.sum())}), flush=True)
+    try:
+        import dynamax.linear_gaussian_ssm as ssm
+    except ImportError:
+        print(json.dumps({"who": "dynamax", "missing": "pip install dynamax"}))
+        return
+    import jax
+
+    peer = ssm.LinearGaussianConjugateSSM(4, t.y.shape[-1], input_dim=t.u.shape[-1])
+    params, props = peer.initialize(jax.random.PRNGKey(0))
+    began = time.perf_counter()
+    params, _ = peer.fit_em(params, props, learn.y, inputs=learn.u, num_iters=rounds)
+    took = time.perf_counter() - began
+    found = jax.vmap(lambda y, u: peer.marginal_log_prob(params, y, u))(test.y, test.u)
+    print(json.dumps({"who": "dynamax", "seconds": took,
+                      "log_likelihood_a_bin": float(found.sum() / test.mask.sum())}))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["quality", "speed", "peer"])
@@ -69,8 +154,15 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--second", type=int, default=300)
-    parser.add_argument("--folder", default="")
+    parser.add_argument("--folder", default="", help="where fits are kept, so that they can be resumed")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--settings", type=json.loads, default={})
     told = parser.parse_args()
     if told.what == "quality":
         quality(told.task, told.seeds, told.steps, told.second, told.settings, told.folder)
+    elif told.what == "speed":
+        speed(told.batch, told.rounds)
+    else:
+        linear_peers(told.trials, told.rounds)

@@ -19,10 +19,10 @@ MOST_TRIALS = 60
 """A check looks at so many held-out trials, the linear baseline learns from twice as many."""
 
 
-WEAK = ("train longer, or more latents (d); where a linear model does as well, its dynamics are all that "
-        "these data show")
-LEAVES = ("run freely, the model leaves the data's range: longer training, overshoot, or inputs that are "
-          "missing")
+WEAK = ("train longer, or more latents (d); where a linear model does as well, its dynamics are all "
+        "that these data show")
+LEAVES = ("run freely, the model leaves the data's range: longer training, overshoot, or inputs that "
+          "are missing")
 
 
 def held_out(engine: Any) -> tuple[Trials, str]:
@@ -202,8 +202,8 @@ class Statistics:
         yield Verdict(
             "mrsds-predictive",
             "PASS" if ok else "WARN",
-            f"over neurons, the model's own trials agree with the data's: mean r = {mean:.2f}, sd "
-            f"r = {sd:.2f} and {spread:.2f} of the data's, lag-1 correlation off by {lag:.2f} (medians)",
+            f"over neurons, the model's own trials agree with the data's: mean r = {mean:.2f}, "
+            f"sd r = {sd:.2f} and {spread:.2f} of the data's, lag-1 correlation off by {lag:.2f} (medians)",
             "" if ok else LEAVES,
             f"{len(t)} trials of {bins} bins, and as many generated",
             {"mean": mean, "sd": sd, "sd_ratio": spread, "lag": lag},
