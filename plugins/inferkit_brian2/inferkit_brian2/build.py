@@ -4,7 +4,7 @@ It runs in a process of its own, as Brian2's device is one for a whole process. 
 project; then, before it is compiled, three things are changed in the text:
 
 - loops over neurons end at `inferkit::rows`, which is told at each run, so that one program serves
-  batches of any size up to the block.  It is a multiple of 8: every row runs in the vectorised body
+  batches of any size up to the block.  It is a multiple of 64: every row runs in the vectorised body
   of the loop, never in its remainder, and its bytes do not depend on how many rows run;
 - `rand` and `randn` become functions of the row's own seed (see rows.h);
 - two flags let the compiler vectorise: with `-D__FAST_MATH__` the C library declares its vector
@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 FLAGS = ["-D__FAST_MATH__", "--param=vect-max-version-for-alias-checks=1000"]
-ONCE_AN_ELEMENT = ("stateupdate", "threshold")
+ONCE_AN_ELEMENT = ("stateupdate", "threshold", "reset", "group_variable_set",
+                   "group_variable_set_conditional")
 """Templates whose code runs once an element and step, so that each call in it is a place of its own."""
 
 SOURCE = """
@@ -122,13 +123,16 @@ def main(folder: Path) -> None:
 
 def patch(folder: Path, device: Any, blueprint: Any) -> None:
     for name, code in device.code_objects.items():
-        file = folder / "code_objects" / f"{name}.cpp"
-        text = file.read_text()
-        if "@PLACE@" in text or "@SEED@" in text:
-            text = seeded(text, name, code, blueprint.block)
-        if blueprint.trims(code.owner.name):
-            text = trimmed(text, code.template_name, blueprint.per_row)
-        file.write_text(text)
+        for prefix in ("", "before_run_", "after_run_"):
+            file = folder / "code_objects" / f"{prefix}{name}.cpp"
+            if not file.exists():
+                continue
+            text = file.read_text()
+            if "@SEED@" in text:
+                text = seeded(text, name, code, blueprint.block)
+            if blueprint.trims(code.owner.name) and not prefix:
+                text = trimmed(text, code.template_name, blueprint.per_row)
+            file.write_text(text)
 
 
 def seeded(text: str, name: str, code: Any, block: int) -> str:
@@ -136,15 +140,27 @@ def seeded(text: str, name: str, code: Any, block: int) -> str:
     place = zlib.crc32(name.encode())
     row, element = belonging(code, block)
     if code.template_name in ONCE_AN_ELEMENT:
-        count = iter(range(1, 1000))
-        text = re.sub(r"(?<!double )\b_(randn?)\(_vectorisation_idx\)",
-                      lambda m: f"_{m[1]}_at(_vectorisation_idx, {place + next(count)}ULL)", text)
+        text = "".join(numbered(line, name) for line in text.splitlines(keepends=True))
     clock = code.owner.clock.name if hasattr(code.owner, "clock") else "defaultclock"
     values = {"@SEED@": f"inferkit::seed[{row}]", "@STEP@": f"brian::_array_{clock}_timestep[0]",
               "@PLACE@": f"{place}ULL", "@ELEMENT@": f"(uint64_t)({element})"}
     for key, value in values.items():
         text = text.replace(key, value)
     return text
+
+
+def numbered(line: str, name: str) -> str:
+    """The line's calls, each with a place made of the code's name, the variable it sets, its turn."""
+    turn = iter(range(100))
+    base = place_of(name, line)
+    return re.sub(r"(?<!double )\b_(randn?)\(_vectorisation_idx\)",
+                  lambda m: f"_{m[1]}_at(_vectorisation_idx, {base + next(turn)}ULL)", line)
+
+
+def place_of(name: str, line: str) -> int:
+    """Not by line number: Brian2 orders some lines by the hashes of names."""
+    assigned = re.search(r"(\w+)\s*[-+*/]?=(?!=)", line)
+    return zlib.crc32(f"{name}:{assigned[1] if assigned else ''}".encode())
 
 
 def belonging(code: Any, block: int) -> tuple[str, str]:

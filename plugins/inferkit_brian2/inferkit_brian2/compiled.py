@@ -113,7 +113,8 @@ def build(blueprint: Any, folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         (scratch / "blueprint.pkl").write_bytes(blueprint.pickled())
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                       "PYTHONHASHSEED": "0"}  # Brian2 orders some lines by the hash of names
         told = subprocess.run([sys.executable, "-m", "inferkit_brian2.build", str(scratch)],
                               capture_output=True, text=True, timeout=BUILD_SECONDS, env=environment,
                               stdin=subprocess.DEVNULL)

@@ -7,6 +7,7 @@ workers as JSON and counts in the store's key by what it says.  Brian2 is not im
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from inferkit.errors import ConfigError, DataError, unknown_name
 
 SUMMARIES = ("mean", "sd", "min", "max")
+NOISE = re.compile(r"\b(xi(_\w+)?\b|(rand|randn|poisson|binomial)\s*\()")
 EQUATION_FILES = (".eqs", ".txt")
 
 
@@ -177,11 +179,20 @@ class Brian2Config:
         put("spikes", bool(self.threshold) if self.spikes is None else self.spikes)
         if not (self.record or self.spikes or self.summaries):
             raise ConfigError("nothing is recorded", fix='record = ["v"], or a threshold for spikes')
-        if self.block < 8 or self.block % 8:
-            raise ConfigError(f"block is {self.block}", allowed="a multiple of 8, 8 or more")
+        if self.block < 64 or self.block % 64:
+            raise ConfigError(f"block is {self.block}", allowed="a multiple of 64")
         if self.keep and not self.reduce:
             raise ConfigError("keep says what is stored beside reduced features, but nothing is reduced",
                               fix='reduce = ["spike_count"], or leave keep out')
+
+
+    def abilities(self) -> dict:
+        return {"stochastic": self.stochastic}
+
+    @property
+    def stochastic(self) -> bool:
+        texts = (self.equations, self.threshold, self.reset, self.refractory, *self.initial.values())
+        return any(NOISE.search(t) for t in texts if isinstance(t, str))
 
 
 def equations_text(given: Any) -> str:

@@ -243,9 +243,9 @@ class Model:
 
     # -- Brian2 objects ----------------------------------------------------------------------------
 
-    def assemble(self, rows: int, extra_namespace: Mapping[str, Any] | None = None) -> Assembled:
+    def assemble(self, rows: int) -> Assembled:
         """The network for so many rows; parameters and numeric initial values are still to be set."""
-        c, namespace = self.c, {**self.namespace, **(extra_namespace or {})}
+        c, namespace = self.c, dict(self.namespace)
         source = self.equations + inputs.summary_equations(self)
         for drive in self.inputs.values():
             source = drive.extend(source, namespace)

@@ -11,7 +11,7 @@
 
 namespace inferkit {
 
-extern int rows;               // rows that run now, a multiple of 8
+extern int rows;               // rows that run now, a multiple of 64
 extern const uint64_t* seed;   // one for each row of the block
 
 inline uint64_t mix(uint64_t x) {
@@ -26,7 +26,7 @@ inline uint64_t word(uint64_t row_seed, uint64_t step, uint64_t place, uint64_t 
 }
 
 // In (0, 1): never an end.  The signed conversion is the one that processors have.
-inline double fraction(uint64_t h) { return ((double)(int64_t)(h >> 12) + 0.5) * 0x1.0p-52; }
+inline double fraction(uint64_t h) { return ((double)(int64_t)(h >> 12) + 0.5) * 2.220446049250313e-16; }
 
 inline double uniform(uint64_t row_seed, uint64_t step, uint64_t place, uint64_t element) {
     return fraction(word(row_seed, step, place, element));

@@ -7,15 +7,18 @@ place in the code that calls it.
 
 from __future__ import annotations
 
+import contextlib
 import dis
+import re
 import sys
-import zlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inferkit.errors import SimulatorError
+from inferkit_brian2.build import place_of
 
 if TYPE_CHECKING:
     from inferkit_brian2.model import Model
@@ -25,6 +28,9 @@ class Runtime:
     """One network at a time is kept; another size of batch builds another."""
 
     def __init__(self, model: Model, target: str, stochastic: bool):
+        if stochastic and re.search(r"\b(poisson|binomial)\s*\(", model.c.equations + model.c.reset):
+            raise SimulatorError("poisson and binomial numbers need the compiled engine",
+                                 fix="a C++ compiler (g++ and make), or rand() < rate*dt")
         self.model = model
         self.target = "numpy" if stochastic else target  # row noise is written for numpy
         if self.target == "auto":
@@ -49,15 +55,15 @@ class Runtime:
         else:
             self._made.network.restore("start")
         made = self._made
-        if self.noise is not None:
-            self.noise.seeds = seeds
         for name, values in columns.items():
             made.group.variables[name].get_value()[:] = np.repeat(values, many)
-        self.model.begin(made.group)
-        with preferences(self.target):
+        noise = self.noise or contextlib.nullcontext()
+        if self.noise is not None:
+            self.noise.begin(seeds)
+        with preferences(self.target), noise:
+            self.model.begin(made.group)
             made.network.run(self.model.steps * self.model.dt * second, namespace={})
-        traces = np.stack([getattr(made.traces, f"{v}_") for v in self.model.c.record]) if (
-            made.traces is not None) else np.empty((0, n * many, 0))
+        traces = [getattr(made.traces, f"{v}_") for v in self.model.c.record]
         i, t = (np.asarray(made.spikes.i), np.asarray(made.spikes.t_)) if (
             made.spikes is not None) else (np.empty(0, np.int32), np.empty(0))
         state = {v: np.array(made.group.variables[v].get_value()) for v in state_names(self.model)}
@@ -67,8 +73,7 @@ class Runtime:
         from brian2 import start_scope
 
         start_scope()
-        extra = self.noise.functions() if self.noise is not None else None
-        made = self.model.assemble(rows, extra)
+        made = self.model.assemble(rows)
         if self.noise is not None:
             self.noise.clock = made.group.clock
         made.network.store("start")
@@ -127,19 +132,34 @@ class RowNoise:
         self.per_row = per_row
         self.seeds = np.zeros(0, np.uint64)
         self.clock: Any = None
-        self._places: dict[Any, tuple[int, list[int]]] = {}
+        self._places: dict[Any, int] = {}
+        self._names: dict[Any, str] = {}
+        self._count: Counter = Counter()
 
-    def functions(self) -> dict[str, Any]:
-        from brian2.core.functions import DEFAULT_FUNCTIONS, Function
+    def begin(self, seeds: np.ndarray) -> None:
+        """Each run makes its code objects anew, and under new names."""
+        self.seeds = seeds
+        self._places.clear()
+        self._names.clear()
+        self._count.clear()
 
-        made = {}
+    def __enter__(self) -> None:
+        """Brian2's own functions become these, for as long as a run takes."""
+        from brian2.codegen.generators.numpy_generator import NumpyCodeGenerator
+        from brian2.core.functions import DEFAULT_FUNCTIONS
+
+        self._before = {}
         for kind, compute in (("rand", self.uniform), ("randn", self.normal)):
-            like = DEFAULT_FUNCTIONS[kind]
-            function = Function(pyfunc=like.pyfunc, arg_units=[], return_unit=1, stateless=False,
-                                auto_vectorise=True)
-            function.implementations.add_numpy_implementation(compute)
-            made[kind] = function
-        return made
+            held = DEFAULT_FUNCTIONS[kind].implementations
+            self._before[kind] = held._implementations[NumpyCodeGenerator]
+            held.add_implementation(NumpyCodeGenerator, code=compute)
+
+    def __exit__(self, *_: Any) -> None:
+        from brian2.codegen.generators.numpy_generator import NumpyCodeGenerator
+        from brian2.core.functions import DEFAULT_FUNCTIONS
+
+        for kind, implementation in self._before.items():
+            DEFAULT_FUNCTIONS[kind].implementations._implementations[NumpyCodeGenerator] = implementation
 
     def _words(self, i: np.ndarray, depth: int = 2) -> np.ndarray:
         frame = sys._getframe(depth)
@@ -152,15 +172,21 @@ class RowNoise:
                        + (i % self.per_row).astype(np.uint64) * C)
 
     def _place(self, frame: Any) -> int:
-        """Which call of which code object this is, numbered as in the compiled engine."""
-        code = frame.f_code
-        if code not in self._places:
-            name = frame.f_back.f_locals["self"].name
-            calls = [x.offset for x in dis.get_instructions(code)
-                     if x.argval in ("rand", "randn", "_rand", "_randn") and x.opname.startswith("LOAD")]
-            self._places[code] = (zlib.crc32(name.encode()), calls)
-        base, calls = self._places[code]
-        return base + max(1, sum(offset <= frame.f_lasti for offset in calls))
+        """Which call of which code this is, numbered as in the compiled engine."""
+        code, at = frame.f_code, frame.f_lasti
+        if (code, at) not in self._places:
+            running = frame.f_back.f_locals["self"]  # Brian2's code object
+            if code not in self._names:
+                name = re.sub(r"_codeobject_\d+$", "_codeobject", running.name)
+                self._count[name] += 1
+                turn = self._count[name] - 1  # a second initial value, say
+                self._names[code] = f"{name}_{turn}" if turn else name
+            line = running.code.run.strip().splitlines()[frame.f_lineno - 1]
+            calls = [x.offset for x in dis.get_instructions(code) if x.positions.lineno == frame.f_lineno
+                     and x.argval in ("_rand", "_randn") and x.opname.startswith("LOAD")]
+            turn = sum(offset <= at for offset in calls)
+            self._places[code, at] = place_of(self._names[code], line) + max(0, turn - 1)
+        return self._places[code, at]
 
     def uniform(self, vectorisation_idx: Any) -> np.ndarray:
         return fraction(self._words(vectorisation_idx))

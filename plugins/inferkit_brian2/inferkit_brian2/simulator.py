@@ -20,6 +20,10 @@ from inferkit_brian2.config import Brian2Config
 from inferkit_brian2.model import GROUP, SPIKES, TRACES, Model
 from inferkit_brian2.reduce import Reducer
 
+LANES = 64
+"""Rows run in multiples of this, the widest vector of the compiler's, of bytes."""
+TILE = 64
+
 
 class Neuron:
     """Rows in, rows out; a block of rows at a time."""
@@ -29,9 +33,7 @@ class Neuron:
         self.parameters = self.model.parameters
         self.reducer = Reducer(config, self.model.outputs) if config.reduce else None
         self.outputs: tuple[Output, ...] = self.reducer.outputs if self.reducer else self.model.outputs
-        words = (config.equations, config.threshold, config.reset, config.refractory,
-                 *config.initial.values())
-        self.stochastic = uses_noise(words)
+        self.stochastic = config.stochastic
         self.note = ""
         self._engine: Any = None
 
@@ -128,13 +130,6 @@ def prior_support(prior: Any, name: str) -> tuple[float, float]:
         return -np.inf, np.inf
 
 
-def uses_noise(texts: tuple) -> bool:
-    from brian2.utils.stringtools import get_identifiers
-
-    words = set().union(*(get_identifiers(t) for t in texts if isinstance(t, str)))
-    return any(w in ("xi", "rand", "randn", "poisson", "binomial") or w.startswith("xi_") for w in words)
-
-
 def join(parts: list) -> Any:
     if isinstance(parts[0], Ragged):
         return Ragged.from_rows([row for part in parts for row in part])
@@ -150,21 +145,18 @@ class Compiled:
 
     def run(self, columns: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
         n, block, many = len(seeds), self.program.block, self.model.protocols
-        rows = -(-n // 8) * 8
+        rows = min(block, -(-n // LANES) * LANES)
         pick = np.minimum(np.arange(block), n - 1)  # the last row fills up
         full = {k: np.repeat(v[pick], many) for k, v in columns.items()}
         self.program.run(full, seeds[pick], rows)
-        return outputs(self.model, self._traces(rows)[:, : n * many], *self._spikes(n * many),
+        return outputs(self.model, self._traces(rows * many, n * many), *self._spikes(n * many),
                        {k.removeprefix("state."): self.program.read(k)[: n * many]
                         for k in self.program.told["results"] if k.startswith("state.")}, n)
 
-    def _traces(self, rows: int) -> np.ndarray:
-        """(variables, neurons, T)."""
-        c, many = self.model.c, self.model.protocols
-        if not c.record:
-            return np.empty((0, rows * many, 0))
-        return np.stack([np.ascontiguousarray(
-            self.program.read(f"trace.{name}").reshape(-1, rows * many).T) for name in c.record])
+    def _traces(self, width: int, neurons: int) -> list[np.ndarray]:
+        """A view (neurons, T) of each variable."""
+        return [self.program.read(f"trace.{name}").reshape(-1, width).T[:neurons]
+                for name in self.model.c.record]
 
     def _spikes(self, neurons: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.model.c.spikes:
@@ -222,13 +214,13 @@ def state_names(model: Model) -> list[str]:
     return [*sorted(model.equations.diff_eq_names), *inputs.summary_equations(model).names]
 
 
-def outputs(model: Model, traces: np.ndarray, i: np.ndarray, t: np.ndarray,
+def outputs(model: Model, traces: list[np.ndarray], i: np.ndarray, t: np.ndarray,
             state: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """The outputs of n rows, in their units, from what all their neurons did."""
     c, many = model.c, model.protocols
     out: dict[str, Any] = {}
     for name, values in zip(c.record, traces):
-        values = values / model.shown(name)[1]
+        values = scaled(values, 1.0 / model.shown(name)[1])
         out[name] = values.reshape(n, many, -1) if many > 1 else values
     lost = np.zeros(n * many, bool)
     for name in model.equations.diff_eq_names:
@@ -243,6 +235,14 @@ def outputs(model: Model, traces: np.ndarray, i: np.ndarray, t: np.ndarray,
     for name, values in inputs.summarise(model, state).items():
         values = np.where(lost, np.nan, values)
         out[name] = values.reshape(n, many) if many > 1 else values
+    return out
+
+
+def scaled(values: np.ndarray, factor: float) -> np.ndarray:
+    """values * factor, row by row in memory; by blocks, as `values` may lie column by column."""
+    out = np.empty(values.shape)
+    for a in range(0, values.shape[1], TILE):
+        np.multiply(values[:, a : a + TILE], factor, out=out[:, a : a + TILE])
     return out
 
 
