@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-_HOMES = dict(network="network", recording="recording", prior="priors")
+_HOMES = dict(network="copies", within="copies", recording="sweeps", quantities="priors")
 __all__ = sorted(_HOMES)
 
 

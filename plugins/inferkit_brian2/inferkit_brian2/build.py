@@ -113,7 +113,8 @@ def main(folder: Path) -> None:
         sys.exit(f"the compiler says: {told.stderr[-2000:]}")
     described = {key: {"file": device.get_array_filename(var), "dtype": np.dtype(var.dtype).name}
                  for key, var in made.results.items()}
-    arguments = {key: {"name": f"{var.owner.name}.{var.name}", "dtype": np.dtype(var.dtype).name}
+    arguments = {key: {"name": f"{var.owner.name}.{var.name}", "dtype": np.dtype(var.dtype).name,
+                       "size": int(var.size)}
                  for key, var in made.arguments.items()}
     (folder / "program.json").write_text(json.dumps(
         {"results": described, "arguments": arguments, "block": blueprint.block}))
@@ -138,7 +139,10 @@ def patch(folder: Path, device: Any, blueprint: Any) -> None:
 def seeded(text: str, name: str, code: Any, block: int) -> str:
     """Fill in how this code's elements belong to rows, and number its places."""
     place = zlib.crc32(name.encode())
-    row, element = belonging(code, block)
+    outer = re.search(r"for\(size_t (_[ij])=0; \1<_N_(pre|post); ", text)  # of synapses being made
+    row, element = belonging(code, block, outer[2] if outer else "")
+    if outer:
+        text = re.sub(r"(?<!double )\b_(randn?)\(_vectorisation_idx\)", rf"_\1({outer[1]})", text)
     if code.template_name in ONCE_AN_ELEMENT:
         text = "".join(numbered(line, name) for line in text.splitlines(keepends=True))
     clock = code.owner.clock.name if hasattr(code.owner, "clock") else "defaultclock"
@@ -163,15 +167,18 @@ def place_of(name: str, line: str) -> int:
     return zlib.crc32(f"{name}:{assigned[1] if assigned else ''}".encode())
 
 
-def belonging(code: Any, block: int) -> tuple[str, str]:
-    """C++ for the row of an element `_i`, and for its place within the row."""
+def belonging(code: Any, block: int, outer: str) -> tuple[str, str]:
+    """C++ for the row of an element `_i`, and for its place within the row.
+
+    Elements are neurons, synapses, or, where synapses are being made, the neurons of side `outer`.
+    """
     owner = code.owner
-    if hasattr(owner, "_synaptic_post") and "create" not in code.template_name:
+    if hasattr(owner, "_synaptic_post") and not outer:
         pre, post = len(owner.source) // block, len(owner.target) // block
         at = f"brian::_dynamic_array_{owner.name}__synaptic_{{}}[_i]"
         i, j = at.format("pre"), at.format("post")
         return f"{j} / {post}", f"({i} % {pre}) * {post} + {j} % {post}"
-    size = len(owner.source) if hasattr(owner, "_synaptic_post") else len(owner)
+    size = len({"pre": owner.source, "post": owner.target}[outer] if outer else owner)
     each = size // block
     return (("_i", "0") if each == 1 else (f"_i / {each}", f"_i % {each}"))
 

@@ -40,15 +40,11 @@ class Runtime:
         self._rows = 0
 
     def run(self, columns: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
-        from brian2 import get_device, second
-        from brian2.devices.device import RuntimeDevice
+        from brian2 import second
 
         from inferkit_brian2.simulator import outputs, state_names
 
-        if not isinstance(get_device(), RuntimeDevice):
-            raise SimulatorError(
-                "this process is set to build a standalone program (set_device)",
-                fix='executor=ik.executor("local", workers=1), or brian2.set_device("runtime")')
+        runtime_device()
         n, many = len(seeds), self.model.protocols
         if n != self._rows:
             self._made, self._rows = self._build(n), n
@@ -78,6 +74,17 @@ class Runtime:
             self.noise.clock = made.group.clock
         made.network.store("start")
         return made
+
+
+def runtime_device() -> None:
+    """Brian2's device is one for the whole process; the user's own choice of it is not touched."""
+    from brian2 import get_device
+    from brian2.devices.device import RuntimeDevice
+
+    if not isinstance(get_device(), RuntimeDevice):
+        raise SimulatorError(
+            "this process is set to build a standalone program (set_device)",
+            fix='executor=ik.executor("local", workers=1), or brian2.set_device("runtime")')
 
 
 class preferences:
@@ -112,6 +119,7 @@ def cython_works() -> bool:
 
 # -- noise from the rows' seeds --------------------------------------------------------------------
 
+NAMES = ("rand", "randn", "_rand", "_randn")
 A, B, C = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7))
 
 
@@ -183,7 +191,7 @@ class RowNoise:
                 self._names[code] = f"{name}_{turn}" if turn else name
             line = running.code.run.strip().splitlines()[frame.f_lineno - 1]
             calls = [x.offset for x in dis.get_instructions(code) if x.positions.lineno == frame.f_lineno
-                     and x.argval in ("_rand", "_randn") and x.opname.startswith("LOAD")]
+                     and x.argval in NAMES and x.opname.startswith("LOAD")]
             turn = sum(offset <= at for offset in calls)
             self._places[code, at] = place_of(self._names[code], line) + max(0, turn - 1)
         return self._places[code, at]
