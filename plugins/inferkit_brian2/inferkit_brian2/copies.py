@@ -176,7 +176,7 @@ class Copies:
         self.owner, self.structural, self.block = owner, structural, owner.rows
 
     def identity(self) -> Any:
-        from inferkit.code import code_digest
+        from inferkit.plugins.own_code import code_digest
 
         o = self.owner
         return [code_digest(o.batch), o.defaults, o.duration, o.settings, o.rows, self.structural]
@@ -184,7 +184,7 @@ class Copies:
     def pickled(self) -> bytes:
         import cloudpickle
 
-        from inferkit.code import own_modules
+        from inferkit.plugins.own_code import own_modules
 
         by_value = own_modules(self.owner.batch)
         for module in by_value:
