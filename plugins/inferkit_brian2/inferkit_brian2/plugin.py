@@ -1,6 +1,6 @@
 """The records; brian2 is not imported here."""
 
-from inferkit import SimulatorSpec, hookimpl
+from inferkit import EstimatorSpec, SimulatorSpec, hookimpl
 
 
 @hookimpl
@@ -9,3 +9,11 @@ def inferkit_simulators():
         name="brian2", summary="a neuron's Brian2 equations, compiled once, for many parameter sets",
         target="inferkit_brian2.simulator:Neuron", config="inferkit_brian2.config:Brian2Config",
         batch_invariant=True)
+
+
+@hookimpl
+def inferkit_estimators():
+    yield EstimatorSpec(
+        name="optimise", summary="the best-fitting parameters (a point): differential evolution, Nevergrad",
+        target="inferkit_brian2.optimise:Optimise", config="inferkit_brian2.optimise:OptimiseConfig",
+        accepts=("features", "arrays"), amortised=False, rounds=True, needs_observed=True)
