@@ -70,7 +70,8 @@ class Input:
     on_spike: str = ""
 
     def __post_init__(self):
-        given = [k for k in ("values", "steps", "spikes") if getattr(self, k) not in (None, ())]
+        given = [k for k in ("values", "steps", "spikes")
+                 if not (getattr(self, k) is None or (k == "steps" and not self.steps))]
         if len(given) != 1:
             raise ConfigError(f"an input has {' and '.join(given) or 'nothing'}",
                               allowed="just one of values, steps, spikes")

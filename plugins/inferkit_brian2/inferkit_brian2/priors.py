@@ -12,16 +12,16 @@ from inferkit_brian2.quantities import base_unit
 from inferkit_brian2.quantities import unit as read_unit
 
 
-def quantities(family: Callable, *args: Any, unit: str = "", **kwargs: Any) -> Any:
+def with_units(family: Callable, *args: Any, unit: str = "", **kwargs: Any) -> Any:
     """A distribution from quantities, in the unit of the first (or `unit`).
 
-        quantities(ik.Uniform, 0.5*uS, 80*uS)      is  ik.Uniform(0.5, 80.0, unit="uS")
+        with_units(ik.Uniform, 0.5*uS, 80*uS)      is  ik.Uniform(0.5, 80.0, unit="uS")
 
     Arguments without a unit stay as they are (the sd of a logarithm, a shape).
     """
     given = [a for a in (*args, *kwargs.values()) if measured(a)]
     if not given:
-        raise PriorError("none of the arguments has a unit", fix="quantities(ik.Uniform, 1*nS, 9*nS)")
+        raise PriorError("none of the arguments has a unit", fix="with_units(ik.Uniform, 1*nS, 9*nS)")
     text = unit or str(given[0].get_best_unit())
     size = Quantity(read_unit(text, "unit"))
 

@@ -172,7 +172,8 @@ class RowNoise:
     def _words(self, i: np.ndarray, depth: int = 2) -> np.ndarray:
         frame = sys._getframe(depth)
         place = self._place(frame)
-        i = np.atleast_1d(np.asarray(i))
+        i = np.asarray(i if isinstance(i, (int, np.integer, np.ndarray)) else list(i)).reshape(-1)
+        i = i.astype(np.int64)  # Brian2's lazy ranges do not say their type, empty ones are floats
         step = np.uint64(int(self.clock.variables["timestep"].get_value()[0]) + 1)
         seeds = self.seeds[i // self.per_row]
         with np.errstate(over="ignore"):

@@ -106,7 +106,7 @@ def check_unit(p: Any, given: str) -> None:
         raise ConfigError(
             f"the prior of {p.name} has no unit; the simulator takes {p.name} in {p.unit}",
             fix=f'unit="{p.unit}", as in ik.Uniform(low, high, unit="{p.unit}"); '
-                "inferkit_brian2.quantities(ik.Uniform, …) takes Brian2 quantities")
+                "inferkit_brian2.with_units(ik.Uniform, …) takes Brian2 quantities")
     from brian2 import Quantity
 
     from inferkit_brian2.quantities import unit

@@ -78,14 +78,14 @@ def test_bounds_of_ones_own(tmp_path):
 
 
 def test_priors_from_quantities():
-    made = ib.quantities(ik.Uniform, 0.5 * b.uS, 80 * b.uS)
+    made = ib.with_units(ik.Uniform, 0.5 * b.uS, 80 * b.uS)
     assert (made.low, made.high, made.unit) == (500.0, 80000.0, "nS") or made.unit == "uS"
-    made = ib.quantities(ik.LogNormal, 200 * b.pF, 0.3)
+    made = ib.with_units(ik.LogNormal, 200 * b.pF, 0.3)
     assert (made.unit, round(float(made.to_config()["median"]), 9)) == ("pF", 200.0)
     with pytest.raises(PriorError, match="has a unit"):
-        ib.quantities(ik.Uniform, 1, 2)
+        ib.with_units(ik.Uniform, 1, 2)
     with pytest.raises(PriorError, match="unit volt"):
-        ib.quantities(ik.Uniform, 1 * b.nS, 2 * b.mV)
+        ib.with_units(ik.Uniform, 1 * b.nS, 2 * b.mV)
 
 
 @pytest.mark.parametrize(("settings", "said"), [
