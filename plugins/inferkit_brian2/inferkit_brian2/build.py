@@ -163,7 +163,7 @@ def numbered(line: str, name: str) -> str:
 
 def place_of(name: str, line: str) -> int:
     """Not by line number: Brian2 orders some lines by the hashes of names."""
-    assigned = re.search(r"(\w+)\s*[-+*/]?=(?!=)", line)
+    assigned = re.search(r"(\w+)(?:\[\w*\])?\s*[-+*/]?=(?!=)", line)
     return zlib.crc32(f"{name}:{assigned[1] if assigned else ''}".encode())
 
 
