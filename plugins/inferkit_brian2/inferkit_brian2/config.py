@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inferkit.errors import ConfigError, DataError, unknown_name
+from inferkit.plugins import schema
 
 SUMMARIES = ("mean", "sd", "min", "max")
 NOISE = re.compile(r"\b(xi(_\w+)?\b|(rand|randn|poisson|binomial)\s*\()")
@@ -130,7 +131,8 @@ class Brian2Config:
     Constants that the equations declare "(constant)" are free as well, in SI units.
     initial: how variables begin: "-65 mV" makes a parameter "initial.v"; "EL" is an expression.
     bounds: [lowest, highest] of parameters, in their units, beyond which no prior may go.
-    inputs: what drives a variable: samples, steps of current, spike trains (see `Input`).
+    inputs: what drives a variable: samples, steps of current, spike trains (see `Input`), or the
+    current of {recording = {file = "cell.nwb", …}} (see `inferkit plugins show sweeps`).
     duration ("" for as long as the inputs), dt: of the run.
     record: variables kept as traces, every `record_dt` ("" for dt); spikes: whether spike times are
     kept (left out: if there is a threshold); summaries: numbers computed while running (see
@@ -217,6 +219,15 @@ def equations_text(given: Any) -> str:
 def read_input(name: str, given: Any) -> Input:
     if isinstance(given, Input):
         return given
+    if isinstance(given, Mapping) and set(given) == {"recording"}:
+        from inferkit_brian2.sweeps import SweepsConfig, read_sweeps
+
+        table = dict(given["recording"])
+        if "file" not in table:
+            raise ConfigError(f"input {name!r}: the recording names no file",
+                              fix='I = {recording = {file = "cell.nwb", dt = "0.05 ms"}}')
+        file = Path(table.pop("file"))
+        return read_sweeps(file, schema.build(SweepsConfig, table, f"input {name!r}")).stimulus
     if isinstance(given, Mapping):
         known = [f.name for f in fields(Input)]
         for key in given:

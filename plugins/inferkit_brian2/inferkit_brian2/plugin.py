@@ -1,6 +1,6 @@
 """The records; brian2 is not imported here."""
 
-from inferkit import EstimatorSpec, SimulatorSpec, hookimpl
+from inferkit import DemoSpec, EstimatorSpec, ReaderSpec, SimulatorSpec, hookimpl
 
 
 @hookimpl
@@ -17,3 +17,17 @@ def inferkit_estimators():
         name="optimise", summary="the best-fitting parameters (a point): differential evolution, Nevergrad",
         target="inferkit_brian2.optimise:Optimise", config="inferkit_brian2.optimise:OptimiseConfig",
         accepts=("features", "arrays"), amortised=False, rounds=True, needs_observed=True)
+
+
+@hookimpl
+def inferkit_readers():
+    yield ReaderSpec(
+        name="sweeps", summary="current-clamp sweeps of NWB, ABF and CSV files", suffixes=(".nwb", ".abf"),
+        target="inferkit_brian2.sweeps:observed", config="inferkit_brian2.sweeps:SweepsConfig")
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="hodgkin-huxley", summary="two conductances of a Hodgkin-Huxley neuron from its spikes (Brian2)",
+        target="inferkit_brian2:demo.toml", seconds=60)

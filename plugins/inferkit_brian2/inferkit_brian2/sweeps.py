@@ -130,6 +130,46 @@ class Sweeps:
         return {}
 
 
+@dataclass(frozen=True)
+class SweepsConfig:
+    """Settings of the reader.
+
+    sweeps: which ([] for all); start, stop: the part of each; dt: of the run, which samples are brought
+    to ("" leaves them); record_dt: of the simulator's traces ("" for dt).  voltage, stimulus: names of
+    channels or columns.  spikes: also spike times, at upward crossings of `level` mV.
+    """
+
+    sweeps: tuple[int, ...] = ()
+    start: str = ""
+    stop: str = ""
+    dt: str = ""
+    record_dt: str = ""
+    voltage: str = ""
+    stimulus: str = ""
+    variable: str = "v"
+    spikes: bool = True
+    level: float = -20.0
+
+
+def read_sweeps(file: Path, c: SweepsConfig) -> Sweeps:
+    read = recording(file, sweeps=c.sweeps or None, start=c.start or None, stop=c.stop or None,
+                     voltage=c.voltage, stimulus=c.stimulus)
+    return read.at(c.dt) if c.dt else read
+
+
+def observed(file: Path, c: SweepsConfig | None = None) -> dict[str, Any]:
+    """The reader `sweeps`: a recording as what the simulator's outputs would be (in mV and ms)."""
+    c = c or SweepsConfig()
+    read = read_sweeps(file, c)
+    every = round(float(quantity(c.record_dt, "record_dt", None)) * 1e3 / read.dt) if c.record_dt else 1
+    trace = read.voltage[:, ::every]
+    out: dict[str, Any] = {c.variable: trace if len(read) > 1 else trace[0]}
+    if c.spikes:
+        for k, row in enumerate(read.voltage):
+            out[f"spikes.{k}" if len(read) > 1 else "spikes"] = crossings(row, read.dt, c.level)
+    return out
+
+
 def level(threshold: str) -> float:
     import re
 
