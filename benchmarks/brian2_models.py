@@ -96,7 +96,7 @@ class Peer:
         for k, u in units.items():
             setattr(group, k, theta[k] * u)
         trace, spikes = b.StateMonitor(group, "v", record=True, name="traces"), b.SpikeMonitor(group)
-        b.Network(group, trace, spikes).run(STEPS * DT * b.ms)
+        b.Network(group, trace, spikes).run(STEPS * DT * b.ms, namespace={})
         count, v = np.asarray(spikes.count), trace.v_
         return np.array([[np.max(v[i]), np.mean(v[i]), np.std(v[i]), count[i]] for i in range(n)])
 
@@ -117,7 +117,7 @@ def speed() -> None:
     theta = draw(64)
     gap = np.abs(ours(traces, theta, 64)[:, :3] - 1e3 * peer(theta)[:, :3]).max()
     print(f"features of both differ by {gap:.2g} mV at most")
-    for n, repeats in ((1, 7), (10, 7), (100, 5), (1000, 3), (10000, 1)):
+    for n, repeats in ((1, 9), (10, 9), (100, 5), (1000, 3), (10000, 1)):
         theta = draw(n)
         calls = {"peer": lambda: peer(theta), "traces": lambda: ours(traces, theta, n),
                  "online": lambda: ours(online, theta, n), "spikes": lambda: ours(spikes, theta, n)}

@@ -4,7 +4,7 @@ It runs in a process of its own, as Brian2's device is one for a whole process. 
 project; then, before it is compiled, three things are changed in the text:
 
 - loops over neurons end at `inferkit::rows`, which is told at each run, so that one program serves
-  batches of any size up to the block.  It is a multiple of 64: every row runs in the vectorised body
+  batches of any size up to the block.  It is a multiple of 32: every row runs in the vectorised body
   of the loop, never in its remainder, and its bytes do not depend on how many rows run;
 - `rand` and `randn` become functions of the row's own seed (see rows.h);
 - two flags let the compiler vectorise: with `-D__FAST_MATH__` the C library declares its vector

@@ -125,7 +125,8 @@ class Model:
                                   fix=f"declare it: {name} : {base_unit(source[name].dim) or 1} "
                                       "(constant)")
             if name not in source and name not in self._used():
-                raise unknown_name("parameter", name, sorted({*constants, *self._external(source)}))
+                raise unknown_name("parameter", name, {*constants, *self._external(source)}
+                                   - {*c.namespace, *c.inputs})
         for name in dict.fromkeys([*c.parameters, *constants]):
             default = c.parameters.get(name)
             text = ""

@@ -11,7 +11,7 @@
 
 namespace inferkit {
 
-extern int rows;               // rows that run now, a multiple of 64
+extern int rows;               // rows that run now, a multiple of 32
 extern const uint64_t* seed;   // one for each row of the block
 
 inline uint64_t mix(uint64_t x) {

@@ -20,8 +20,8 @@ from inferkit_brian2.config import Brian2Config
 from inferkit_brian2.model import GROUP, SPIKES, TRACES, Model
 from inferkit_brian2.reduce import Reducer
 
-LANES = 64
-"""Rows run in multiples of this, the widest vector of the compiler's, of bytes."""
+LANES = 64 if "avx512" in compiled.machine() else 32
+"""Rows run in multiples of this, the bytes of the widest vector: some variables are of a byte."""
 TILE = 64
 
 

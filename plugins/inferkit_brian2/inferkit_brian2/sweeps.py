@@ -244,12 +244,13 @@ def from_neo(file: Path, voltage: str, stimulus: str) -> Sweeps:
         raise DataError(f"{file.suffix} files are read through Neo: {cause}",
                         fix='pip install "inferkit-brian2[neo]"') from None
     reader = NWBIO(str(file), mode="r") if file.suffix.lower() == ".nwb" else AxonIO(str(file))
-    segments = [s for block in reader.read_all_blocks() if True for s in block.segments] if hasattr(
-        reader, "read_all_blocks") else [s for block in reader.read() for s in block.segments]
+    abf = file.suffix.lower() == ".abf"
+    blocks = reader.read() if abf else reader.read_all_blocks()
+    segments = [segment for block in blocks for segment in block.segments]
     traces: list[np.ndarray] = []
     currents: list[np.ndarray] = []
     rates, seen = set(), []
-    protocol = reader.read_protocol() if hasattr(reader, "read_protocol") and file.suffix.lower() == ".abf" else []
+    protocol = reader.read_protocol() if abf else []  # an ABF may hold its stimulus as a recipe only
     for k, segment in enumerate(segments):
         signals = [*segment.analogsignals, *(protocol[k].analogsignals if k < len(protocol) else [])]
         for signal in signals:

@@ -6,7 +6,7 @@ from neurons import lif
 
 import inferkit as ik
 from inferkit import seeds
-from inferkit.errors import EstimatorError
+from inferkit.errors import ConfigError, EstimatorError
 
 TRUTH = {"tau": 12.0, "R": 110.0}
 
@@ -41,7 +41,7 @@ def test_nevergrad(tmp_path):
     one = study(tmp_path, method="nevergrad", population=32, generations=12)
     best = one.fit().map()
     assert all(abs(best[k] / v - 1) < 0.1 for k, v in TRUTH.items())
-    with pytest.raises(EstimatorError, match="unknown Nevergrad optimizer"):
+    with pytest.raises(ConfigError, match="unknown Nevergrad optimizer"):
         one.fit(ik.estimator("optimise", method="nevergrad", optimizer="TwoPointDE"))
 
 

@@ -31,7 +31,8 @@ def test_a_csv_file(tmp_path):
     v, i = made()
     sweeps = recording(csv(tmp_path, v, i))
     assert len(sweeps) == 2 and sweeps.dt == 0.1 and sweeps.duration == "60 ms"
-    component = lif(inputs={"I": sweeps.stimulus}, duration="", threshold="v > -50*mV")
+    component = lif(inputs={"I": sweeps.stimulus}, duration="", threshold="v > -50*mV",
+                    parameters={"tau": "10 ms", "R": "100 Mohm"})
     assert component.build().model.protocols == 2
     observed = sweeps.observed(component)
     np.testing.assert_allclose(observed["v"], v, atol=1e-9)
@@ -73,16 +74,44 @@ def test_an_nwb_file(tmp_path):
     assert sweeps.dt == pytest.approx(0.1)
 
 
-def test_an_abf_file(tmp_path):
-    pyabf = pytest.importorskip("pyabf.abfWriter")
-    pytest.importorskip("neo")
-    v, _ = made()
-    file = tmp_path / "cell.abf"
-    pyabf.writeABF1(v, str(file), 1e4, units="mV")
-    sweeps = recording(file)
-    np.testing.assert_allclose(sweeps.voltage, v, atol=0.05)
-    with pytest.raises(DataError, match="holds no stimulus"):
-        sweeps.stimulus  # noqa: B018
+@pytest.mark.parametrize("protocol", [True, False])
+def test_an_abf_file(tmp_path, monkeypatch, protocol):
+    """As Neo hands them on: a segment a sweep, the stimulus as a protocol of its own."""
+    neo, units = pytest.importorskip("neo"), pytest.importorskip("quantities")
+    v, i = made()
+
+    def segments(rows, name, unit):
+        out = []
+        for row in rows:
+            segment = neo.Segment()
+            segment.analogsignals.append(neo.AnalogSignal(row[:, None] * unit, sampling_rate=10 * units.kHz,
+                                                          name=name))
+            out.append(segment)
+        return out
+
+    class Reader:
+        def __init__(self, filename):
+            assert filename.endswith("cell.abf")
+
+        def read(self):
+            block = neo.Block()
+            block.segments.extend(segments(v, "IN 0", units.mV))
+            return [block]
+
+        def read_protocol(self):
+            return segments(1e3 * i, "OUT 0", units.pA) if protocol else []
+
+    monkeypatch.setattr("neo.io.AxonIO", Reader)
+    (tmp_path / "cell.abf").touch()
+    sweeps = recording(tmp_path / "cell.abf")
+    np.testing.assert_allclose(sweeps.voltage, v)
+    if protocol:
+        np.testing.assert_allclose(sweeps.current, i)
+    else:
+        with pytest.raises(DataError, match="holds no stimulus"):
+            sweeps.stimulus  # noqa: B018
+    with pytest.raises(DataError, match="allowed: IN 0 .mV"):
+        recording(tmp_path / "cell.abf", voltage="IN 7")
 
 
 def test_what_does_not_fit_is_told(tmp_path):
