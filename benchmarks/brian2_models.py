@@ -1,3 +1,4 @@
+# ruff: noqa: B023, E501 - calls are timed at once, in the loop that binds them
 """Brian2 models beside the method of brian2modelfitting, in one run.
 
     python benchmarks/brian2_models.py speed       # Hodgkin-Huxley, batches of 1 to 10,000
@@ -47,10 +48,17 @@ SUMMARIES = [{"of": "v", "kind": k} for k in ("max", "mean", "sd")]
 
 def hh(**settings):
     told = dict(
-        equations=HH, threshold="v > -20*mV", refractory="v > -20*mV", method="exponential_euler",
-        namespace=SPACE, dt="0.05 ms", initial={"v": "El"}, duration="200 ms",
+        equations=HH,
+        threshold="v > -20*mV",
+        refractory="v > -20*mV",
+        method="exponential_euler",
+        namespace=SPACE,
+        dt="0.05 ms",
+        initial={"v": "El"},
+        duration="200 ms",
         parameters={"g_na": "32 uS", "g_kd": "6 uS", "gl": "10 nS", "Cm": "200 pF"},
-        inputs={"I": {"steps": ["1 nA"], "onset": "20 ms", "end": "180 ms"}})
+        inputs={"I": {"steps": ["1 nA"], "onset": "20 ms", "end": "180 ms"}},
+    )
     return ik.simulator("brian2", **{**told, **settings})
 
 
@@ -89,9 +97,16 @@ class Peer:
         units = {"g_na": b.uS, "g_kd": b.uS, "gl": b.nS, "Cm": b.pF}
         told = "\n".join(f"{k} : {'farad' if k == 'Cm' else 'siemens'} (constant)" for k in units)
         n = len(theta["Cm"])
-        group = b.NeuronGroup(n, HH + "I = current(t) : amp\n" + told, threshold="v > -20*mV",
-                              refractory="v > -20*mV", method="exponential_euler", namespace=space,
-                              dt=DT * b.ms, name="neurons")
+        group = b.NeuronGroup(
+            n,
+            HH + "I = current(t) : amp\n" + told,
+            threshold="v > -20*mV",
+            refractory="v > -20*mV",
+            method="exponential_euler",
+            namespace=space,
+            dt=DT * b.ms,
+            name="neurons",
+        )
         group.v = "El"
         for k, u in units.items():
             setattr(group, k, theta[k] * u)
@@ -119,17 +134,30 @@ def speed() -> None:
     print(f"features of both differ by {gap:.2g} mV at most")
     for n, repeats in ((1, 9), (10, 9), (100, 5), (1000, 3), (10000, 1)):
         theta = draw(n)
-        calls = {"peer": lambda: peer(theta), "traces": lambda: ours(traces, theta, n),
-                 "online": lambda: ours(online, theta, n), "spikes": lambda: ours(spikes, theta, n)}
+        calls = {
+            "peer": lambda: peer(theta),
+            "traces": lambda: ours(traces, theta, n),
+            "online": lambda: ours(online, theta, n),
+            "spikes": lambda: ours(spikes, theta, n),
+        }
         taken = {k: [] for k in calls}
         for _ in range(repeats):
             for name, call in calls.items():
                 taken[name].append(timed(call))
         median = {k: np.median(v, axis=0) for k, v in taken.items()}
-        print(f"batch {n:>6}: " + ", ".join(
-            f"{k} {n / m[0]:.0f}/s" + ("" if k == "peer" else
-            f" (x{median['peer'][0] / m[0]:.1f} wall, x{median['peer'][1] / m[1]:.1f} CPU)")
-            for k, m in median.items()), flush=True)
+        print(
+            f"batch {n:>6}: "
+            + ", ".join(
+                f"{k} {n / m[0]:.0f}/s"
+                + (
+                    ""
+                    if k == "peer"
+                    else f" (x{median['peer'][0] / m[0]:.1f} wall, x{median['peer'][1] / m[1]:.1f} CPU)"
+                )
+                for k, m in median.items()
+            ),
+            flush=True,
+        )
 
 
 NATIVE = r"""
@@ -178,23 +206,32 @@ def native() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "loop.cpp", Path(folder) / "loop"
         source.write_text(NATIVE)
-        subprocess.run(["g++", "-O3", "-march=native", "-ffast-math", str(source), "-o", str(program)], check=True)
+        subprocess.run(
+            ["g++", "-O3", "-march=native", "-ffast-math", str(source), "-o", str(program)], check=True
+        )
         simulator = hh(record=()).build()
         simulator.prepare()
         theta = draw(1024)
         taken = {"hand": [], "inferkit": []}
         for _ in range(9):
-            taken["hand"].append(timed(lambda: subprocess.run([str(program)], check=True, capture_output=True)))
-            taken["inferkit"].append(timed(lambda: simulator.simulate(theta, np.arange(1024, dtype=np.uint64))))
+            taken["hand"].append(
+                timed(lambda: subprocess.run([str(program)], check=True, capture_output=True))
+            )
+            taken["inferkit"].append(
+                timed(lambda: simulator.simulate(theta, np.arange(1024, dtype=np.uint64)))
+            )
     cpu = {k: np.median(v, axis=0)[1] for k, v in taken.items()}
-    print(f"CPU seconds of 1,024 neurons: {cpu}; share of the loop by hand {cpu['hand'] / cpu['inferkit']:.2f}")
+    print(
+        f"CPU seconds of 1,024 neurons: {cpu}; share of the loop by hand {cpu['hand'] / cpu['inferkit']:.2f}"
+    )
 
 
 # -- a network -------------------------------------------------------------------------------------
 
-E, I = 80, 20
+E, INH = 80, 20
 EQS = """
-dv/dt = (EL - v + drive)/tau + noise*sqrt(2/tau)*xi + (ge*(0*mV - v) + gi*(-80*mV - v))/tau : volt (unless refractory)
+dv/dt = (EL - v + drive + g)/tau + noise*sqrt(2/tau)*xi : volt (unless refractory)
+g = ge*(0*mV - v) + gi*(-80*mV - v) : volt
 dge/dt = -ge/(5*ms) : 1
 dgi/dt = -gi/(10*ms) : 1
 w : 1 (constant)
@@ -203,16 +240,19 @@ drive : volt (constant)
 
 
 def side_by_side(n):
-    from brian2 import Network, NeuronGroup, SpikeMonitor, Synapses, mV, ms
-
     import inferkit_brian2 as ib
+    from brian2 import Network, NeuronGroup, SpikeMonitor, Synapses, ms, mV
 
     space = {"EL": -65 * mV, "tau": 20 * ms, "noise": 3 * mV}
-    common = dict(threshold="v > -50*mV", reset="v = -60*mV", refractory=2 * ms, method="euler", namespace=space)
-    exc, inh = (NeuronGroup(n * size, EQS, name=name, **common) for name, size in (("exc", E), ("inh", I)))
+    common = dict(
+        threshold="v > -50*mV", reset="v = -60*mV", refractory=2 * ms, method="euler", namespace=space
+    )
+    exc, inh = (
+        NeuronGroup(n * size, EQS, name=name, **common) for name, size in (("exc", E), ("inh", INH))
+    )
     objects = [exc, inh]
-    for pre, size, effect in ((exc, E, "ge_post += w_post"), (inh, I, "gi_post += 4*w_post")):
-        for post, many in ((exc, E), (inh, I)):
+    for pre, size, effect in ((exc, E, "ge_post += w_post"), (inh, INH, "gi_post += 4*w_post")):
+        for post, many in ((exc, E), (inh, INH)):
             s = Synapses(pre, post, on_pre=effect, name=f"{pre.name}_{post.name}")
             s.connect(j=ib.within(size, many, 0.2))
             objects.append(s)
@@ -230,10 +270,16 @@ def make(rows: int = 100, engine: str = "auto", duration: str = "500 ms"):
     import inferkit_brian2 as ib
 
     return ib.network(
-        batch=side_by_side, duration=duration, rows=rows, engine=engine,
+        batch=side_by_side,
+        duration=duration,
+        rows=rows,
+        engine=engine,
         parameters={"exc.w": 0.05, "exc.drive": "18 mV", "inh.w": 0.05, "inh.drive": "14 mV"},
-        outputs={"rate": {"monitor": "exc_spikes", "kind": "rate", "size": E, "bin": "20 ms"},
-                 "inh": {"monitor": "inh_spikes", "kind": "rate", "size": I, "bin": "20 ms"}})
+        outputs={
+            "rate": {"monitor": "exc_spikes", "kind": "rate", "size": E, "bin": "20 ms"},
+            "inh": {"monitor": "inh_spikes", "kind": "rate", "size": INH, "bin": "20 ms"},
+        },
+    )
 
 
 def network() -> None:
@@ -243,10 +289,14 @@ def network() -> None:
     taken = {"fast": [], "anew": []}
     for k in range(3):
         w = {"exc.w": np.linspace(0.02, 0.08, 200)}
-        taken["fast"].append(timed(lambda: fast.simulate(w, seeds.row_seeds(k, 0, np.arange(200)))) / 200)  # noqa: B023
+        taken["fast"].append(
+            timed(lambda: fast.simulate(w, seeds.row_seeds(k, 0, np.arange(200)))) / 200
+        )  # noqa: B023
         taken["anew"].append(timed(lambda: anew.simulate({}, seeds.row_seeds(k, 0, np.arange(8)))) / 8)  # noqa: B023
     a, f = (np.median(taken[k], axis=0) for k in ("anew", "fast"))
-    print(f"built anew {1 / a[1]:.1f}/s of CPU, side by side {1 / f[1]:.0f}/s: x{a[1] / f[1]:.0f} CPU, x{a[0] / f[0]:.0f} wall")
+    print(
+        f"built anew {1 / a[1]:.1f}/s of CPU, side by side {1 / f[1]:.0f}/s: x{a[1] / f[1]:.0f} CPU, x{a[0] / f[0]:.0f} wall"
+    )
 
 
 # -- recovery --------------------------------------------------------------------------------------
@@ -256,23 +306,36 @@ NOISE = np.array([1.0, 0.5, 0.5, 0.1, 0.5])  # sd of the observation's features
 
 def recovery(simulations: int = 15000) -> None:
     """Features of a trace with noise of known size: the likelihood is Gaussian, the grid's posterior exact."""
-    summaries = [*SUMMARIES, {"of": "v", "kind": "mean", "start": "0 ms", "stop": "20 ms", "name": "rest"}]
+    summaries = [
+        *SUMMARIES,
+        {"of": "v", "kind": "mean", "start": "0 ms", "stop": "20 ms", "name": "rest"},
+    ]
     low, high = np.array([20.0, 0.5]), np.array([60.0, 2.0])
     settings = dict(
-        record=(), summaries=summaries, duration="350 ms", block=1024,
+        record=(),
+        summaries=summaries,
+        duration="350 ms",
+        block=1024,
         inputs={"I": {"steps": ["1 nA"], "onset": "50 ms", "end": "300 ms"}},
-        parameters={"g_na": "32 uS", "g_kd": "1 uS", "gl": "10 nS", "Cm": "200 pF"})
+        parameters={"g_na": "32 uS", "g_kd": "1 uS", "gl": "10 nS", "Cm": "200 pF"},
+    )
 
     def clean(x):
         return np.stack([x["v.max"], x["v.mean"], x["v.sd"], x["rest"], x["spikes"].lengths], 1)
 
     part = hh(**settings)
     simulator = part.build()
-    truth = simulator.simulate({"g_na": np.array([32.0]), "g_kd": np.array([1.0])}, np.zeros(1, np.uint64))
+    truth = simulator.simulate(
+        {"g_na": np.array([32.0]), "g_kd": np.array([1.0])}, np.zeros(1, np.uint64)
+    )
     observed = clean(truth)[0] + NOISE * np.random.default_rng(0).standard_normal(5)
     k = 201
-    grid = np.stack(np.meshgrid(*(np.linspace(a, b, k) for a, b in zip(low, high)), indexing="ij"), -1).reshape(-1, 2)
-    x = clean(simulator.simulate({"g_na": grid[:, 0], "g_kd": grid[:, 1]}, np.zeros(len(grid), np.uint64)))
+    grid = np.stack(
+        np.meshgrid(*(np.linspace(a, b, k) for a, b in zip(low, high)), indexing="ij"), -1
+    ).reshape(-1, 2)
+    x = clean(
+        simulator.simulate({"g_na": grid[:, 0], "g_kd": grid[:, 1]}, np.zeros(len(grid), np.uint64))
+    )
     log = -0.5 * (((x - observed) / NOISE) ** 2).sum(1)
     weight = np.exp(log - log.max())
     weight /= weight.sum()
@@ -280,7 +343,9 @@ def recovery(simulations: int = 15000) -> None:
     sd = np.sqrt(weight @ (grid - mean) ** 2)
     print(f"grid: {mean} ± {sd}; truth {clean(truth)[0][-1]:.0f} spikes")
     rng = np.random.default_rng(1)
-    exact = grid[rng.choice(len(grid), 2000, p=weight)] + (rng.random((2000, 2)) - 0.5) * (high - low) / (k - 1)
+    exact = grid[rng.choice(len(grid), 2000, p=weight)] + (rng.random((2000, 2)) - 0.5) * (
+        high - low
+    ) / (k - 1)
 
     class Noisy:
         """The simulator with the observation's noise."""
@@ -293,16 +358,29 @@ def recovery(simulations: int = 15000) -> None:
 
     prior = ik.Prior({n: ik.Uniform(a, b, unit="uS") for n, a, b in zip(("g_na", "g_kd"), low, high)})
     with tempfile.TemporaryDirectory() as folder:
-        study = ik.Study(Noisy(), prior, path=Path(folder) / "run", seed=1, quiet=True, observed={"s": observed},
-                         executor=ik.executor("local", workers=0), estimator="npe")
+        study = ik.Study(
+            Noisy(),
+            prior,
+            path=Path(folder) / "run",
+            seed=1,
+            quiet=True,
+            observed={"s": observed},
+            executor=ik.executor("local", workers=0),
+            estimator="npe",
+        )
         started = clock()
         study.simulate(simulations)
         simulated = clock()
         posterior = study.fit()
-        print(f"{simulations} simulations {simulated - started} s (wall, CPU), training {clock() - simulated} s")
+        print(
+            f"{simulations} simulations {simulated - started} s (wall, CPU), training {clock() - simulated} s"
+        )
         draws = posterior.sample(2000, {"s": observed}).values
-        print(f"npe: {draws.mean(0)} ± {draws.std(0)}; means off by {np.abs(draws.mean(0) - mean) / sd} sd; "
-              f"C2ST {c2st(exact, draws):.3f}", flush=True)
+        print(
+            f"npe: {draws.mean(0)} ± {draws.std(0)}; means off by {np.abs(draws.mean(0) - mean) / sd} sd; "
+            f"C2ST {c2st(exact, draws):.3f}",
+            flush=True,
+        )
         for verdict in study.check(only=["sbc", "coverage", "tarp"]):
             print(verdict)
 
@@ -321,9 +399,17 @@ def c2st(a: np.ndarray, b: np.ndarray) -> float:
 def membrane() -> None:
     """dv = (EL - v)/tau dt + noise, seen every 1 ms without error: the likelihood is an autoregression's."""
     part = ik.simulator(
-        "brian2", equations="dv/dt = (EL - v)/tau + sigma*sqrt(2/tau)*xi : volt", method="euler",
-        namespace={"EL": "-65 mV"}, initial={"v": "-65 mV"}, duration="200 ms", dt="0.1 ms", record=("v",),
-        parameters={"tau": "10 ms", "sigma": "2 mV"}, record_dt="1 ms")
+        "brian2",
+        equations="dv/dt = (EL - v)/tau + sigma*sqrt(2/tau)*xi : volt",
+        method="euler",
+        namespace={"EL": "-65 mV"},
+        initial={"v": "-65 mV"},
+        duration="200 ms",
+        dt="0.1 ms",
+        record=("v",),
+        parameters={"tau": "10 ms", "sigma": "2 mV"},
+        record_dt="1 ms",
+    )
     prior = ik.Prior({"tau": ik.Uniform(3, 30, unit="ms"), "sigma": ik.Uniform(0.5, 5, unit="mV")})
 
     def features(x):
@@ -331,8 +417,9 @@ def membrane() -> None:
         a, b, c = (z[:, 1:] * z[:, :-1]).sum(1), (z[:, :-1] ** 2).sum(1), (z[:, 1:] ** 2).sum(1)
         return {"log_b": np.log(b), "r": a / b, "log_q": np.log(np.maximum(c - a**2 / b, 1e-12))}
 
-    observed = part.build().simulate({"tau": np.array([9.0]), "sigma": np.array([2.0])},
-                                     seeds.row_seeds(99, 0, np.arange(1)))
+    observed = part.build().simulate(
+        {"tau": np.array([9.0]), "sigma": np.array([2.0])}, seeds.row_seeds(99, 0, np.arange(1))
+    )
     v = observed["v"][0] + 65.0
     tau, sigma = np.meshgrid(np.linspace(3, 30, 400), np.linspace(0.5, 5, 400), indexing="ij")
     step = 1 - 0.1 / tau  # of the Euler scheme, exactly; ten of them between samples
@@ -346,12 +433,22 @@ def membrane() -> None:
     sd = np.sqrt(weight.ravel() @ (grid - mean) ** 2)
     exact = grid[np.random.default_rng(0).choice(len(grid), 2000, p=weight.ravel())]
     with tempfile.TemporaryDirectory() as folder:
-        study = ik.Study(part, prior, path=Path(folder) / "run", seed=1, quiet=True, estimator="npe",
-                         features=[features], executor=ik.executor("local", workers=0))
+        study = ik.Study(
+            part,
+            prior,
+            path=Path(folder) / "run",
+            seed=1,
+            quiet=True,
+            estimator="npe",
+            features=[features],
+            executor=ik.executor("local", workers=0),
+        )
         study.simulate(10000)
         draws = study.fit().sample(2000, {"v": observed["v"][0]}).values
-    print(f"exact {mean} ± {sd}; npe {draws.mean(0)} ± {draws.std(0)}; off by {np.abs(draws.mean(0) - mean) / sd} sd, "
-          f"C2ST {c2st(exact, draws):.3f}")
+    print(
+        f"exact {mean} ± {sd}; npe {draws.mean(0)} ± {draws.std(0)}; off by {np.abs(draws.mean(0) - mean) / sd} sd, "
+        f"C2ST {c2st(exact, draws):.3f}"
+    )
 
 
 def ei() -> None:
@@ -359,22 +456,45 @@ def ei() -> None:
     truth = {"exc.w": 0.05, "exc.drive": 17.0}
 
     def features(x):
-        return {"rate": x["rate"].mean(1), "sd": x["rate"].std(1), "inh": x["inh"].mean(1), "inh_sd": x["inh"].std(1)}
+        return {
+            "rate": x["rate"].mean(1),
+            "sd": x["rate"].std(1),
+            "inh": x["inh"].mean(1),
+            "inh_sd": x["inh"].std(1),
+        }
 
     with tempfile.TemporaryDirectory() as folder:
-        study = ik.Study(make(), prior, path=Path(folder) / "run", seed=1, quiet=True, estimator="npe",
-                         features=[features], executor=ik.executor("local", workers=0))
+        study = ik.Study(
+            make(),
+            prior,
+            path=Path(folder) / "run",
+            seed=1,
+            quiet=True,
+            estimator="npe",
+            features=[features],
+            executor=ik.executor("local", workers=0),
+        )
         started = clock()
         study.simulate(4000)
         print(f"4,000 networks in {clock() - started} s (wall, CPU)", flush=True)
-        observed = make().simulate({k: np.array([v]) for k, v in truth.items()}, seeds.row_seeds(77, 0, np.arange(1)))
+        observed = make().simulate(
+            {k: np.array([v]) for k, v in truth.items()}, seeds.row_seeds(77, 0, np.arange(1))
+        )
         posterior = study.fit()
         print(posterior.sample(2000, {k: v[0] for k, v in observed.items()}))
-        for verdict in study.check({k: v[0] for k, v in observed.items()}, only=["sbc", "coverage", "tarp"]):
+        for verdict in study.check(
+            {k: v[0] for k, v in observed.items()}, only=["sbc", "coverage", "tarp"]
+        ):
             print(verdict)
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or ["speed"]:
-        {"speed": speed, "native": native, "network": network, "recovery": recovery, "membrane": membrane,
-         "ei": ei}[name]()
+        {
+            "speed": speed,
+            "native": native,
+            "network": network,
+            "recovery": recovery,
+            "membrane": membrane,
+            "ei": ei,
+        }[name]()

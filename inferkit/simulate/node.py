@@ -264,7 +264,8 @@ def run(file: Path) -> int:
     with contextlib.suppress(InferkitError):
         outbox.publish(progress.sim_seconds)
     note = "; ".join(sorted(progress.notes))
-    outbox.line("end", why=why, rows=outbox.published, seconds=round(time.time() - started, 3), note=note)
+    outbox.line("end", why=why, rows=outbox.published, seconds=round(time.time() - started, 3),
+                note=note)
     outbox.close()
     print(f"inferkit.simulate.node: {outbox.published} of {len(mine)} simulations, {why}",
           *filter(None, [note]), sep="\n")

@@ -27,8 +27,13 @@ from typing import Any
 import numpy as np
 
 FLAGS = ["-D__FAST_MATH__", "--param=vect-max-version-for-alias-checks=1000"]
-ONCE_AN_ELEMENT = ("stateupdate", "threshold", "reset", "group_variable_set",
-                   "group_variable_set_conditional")
+ONCE_AN_ELEMENT = (
+    "stateupdate",
+    "threshold",
+    "reset",
+    "group_variable_set",
+    "group_variable_set_conditional",
+)
 """Templates whose code runs once an element and step, so that each call in it is a place of its own."""
 
 SOURCE = """
@@ -59,11 +64,12 @@ void read(int block) {
 
 
 def support(kind: str) -> Any:
-    """The C++ of `rand` or `randn` for the code of one owner; place-holders are filled in by `patch`."""
+    """The C++ of `rand` or `randn`; `seeded` fills in the place-holders."""
     if kind == "randn":
         once = "inferkit::normal(@SEED@, @STEP@, place, @ELEMENT@)"
-        many = """const double a = inferkit::fraction(_counting_randn.next(@SEED@, @STEP@, @PLACE@, @ELEMENT@));
-        const double b = inferkit::fraction(_counting_randn.next(@SEED@, @STEP@, @PLACE@, @ELEMENT@));
+        draw = "inferkit::fraction(_counting_randn.next(@SEED@, @STEP@, @PLACE@, @ELEMENT@))"
+        many = f"""const double a = {draw};
+        const double b = {draw};
         return sqrt(-2.0 * log(a)) * cos(6.283185307179586 * b);"""
     else:
         once = "inferkit::uniform(@SEED@, @STEP@, place, @ELEMENT@)"
@@ -93,31 +99,54 @@ def main(folder: Path) -> None:
     brian2.BrianLogger.suppress_name("resolution_conflict")
     for kind in ("rand", "randn"):
         DEFAULT_FUNCTIONS[kind].implementations.add_dynamic_implementation(
-            CPPStandaloneCodeObject, code=lambda owner, kind=kind: {"support_code": support(kind)},
-            namespace=lambda owner: {}, name=f"_{kind}")
+            CPPStandaloneCodeObject,
+            code=lambda owner, kind=kind: {"support_code": support(kind)},
+            namespace=lambda owner: {},
+            name=f"_{kind}",
+        )
     set_device("cpp_standalone", build_on_run=False, directory=str(folder))
     made = blueprint.compose()
     device.insert_code("before_start", f"inferkit::read({blueprint.block});")
     device.apply_run_args()
     blueprint.begin(made)
     made.network.run(made.duration)
-    (folder / "rows.h").write_text((Path(__file__).parent / "rows.h").read_text().replace(
-        "}  // namespace inferkit", "void read(int block);\n}  // namespace inferkit"))
+    (folder / "rows.h").write_text(
+        (Path(__file__).parent / "rows.h")
+        .read_text()
+        .replace("}  // namespace inferkit", "void read(int block);\n}  // namespace inferkit")
+    )
     (folder / "inferkit_rows.cpp").write_text(SOURCE)
-    device.build(str(folder), compile=False, run=False, with_output=False,
-                 additional_source_files=["inferkit_rows.cpp"])
+    device.build(
+        str(folder),
+        compile=False,
+        run=False,
+        with_output=False,
+        additional_source_files=["inferkit_rows.cpp"],
+    )
     patch(folder, device, blueprint)
-    told = subprocess.run(["make", "-j", os.environ.get("INFERKIT_BUILD_JOBS", "2")], cwd=folder,
-                          capture_output=True, text=True)
+    told = subprocess.run(
+        ["make", "-j", os.environ.get("INFERKIT_BUILD_JOBS", "2")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     if told.returncode:
         sys.exit(f"the compiler says: {told.stderr[-2000:]}")
-    described = {key: {"file": device.get_array_filename(var), "dtype": np.dtype(var.dtype).name}
-                 for key, var in made.results.items()}
-    arguments = {key: {"name": f"{var.owner.name}.{var.name}", "dtype": np.dtype(var.dtype).name,
-                       "size": int(var.size)}
-                 for key, var in made.arguments.items()}
-    (folder / "program.json").write_text(json.dumps(
-        {"results": described, "arguments": arguments, "block": blueprint.block}))
+    described = {
+        key: {"file": device.get_array_filename(var), "dtype": np.dtype(var.dtype).name}
+        for key, var in made.results.items()
+    }
+    arguments = {
+        key: {
+            "name": f"{var.owner.name}.{var.name}",
+            "dtype": np.dtype(var.dtype).name,
+            "size": int(var.size),
+        }
+        for key, var in made.arguments.items()
+    }
+    (folder / "program.json").write_text(
+        json.dumps({"results": described, "arguments": arguments, "block": blueprint.block})
+    )
     for made_file in folder.rglob("*.o"):
         made_file.unlink()
 
@@ -146,8 +175,12 @@ def seeded(text: str, name: str, code: Any, block: int) -> str:
     if code.template_name in ONCE_AN_ELEMENT:
         text = "".join(numbered(line, name) for line in text.splitlines(keepends=True))
     clock = code.owner.clock.name if hasattr(code.owner, "clock") else "defaultclock"
-    values = {"@SEED@": f"inferkit::seed[{row}]", "@STEP@": f"brian::_array_{clock}_timestep[0]",
-              "@PLACE@": f"{place}ULL", "@ELEMENT@": f"(uint64_t)({element})"}
+    values = {
+        "@SEED@": f"inferkit::seed[{row}]",
+        "@STEP@": f"brian::_array_{clock}_timestep[0]",
+        "@PLACE@": f"{place}ULL",
+        "@ELEMENT@": f"(uint64_t)({element})",
+    }
     for key, value in values.items():
         text = text.replace(key, value)
     return text
@@ -157,8 +190,11 @@ def numbered(line: str, name: str) -> str:
     """The line's calls, each with a place made of the code's name, the variable it sets, its turn."""
     turn = iter(range(100))
     base = place_of(name, line)
-    return re.sub(r"(?<!double )\b_(randn?)\(_vectorisation_idx\)",
-                  lambda m: f"_{m[1]}_at(_vectorisation_idx, {base + next(turn)}ULL)", line)
+    return re.sub(
+        r"(?<!double )\b_(randn?)\(_vectorisation_idx\)",
+        lambda m: f"_{m[1]}_at(_vectorisation_idx, {base + next(turn)}ULL)",
+        line,
+    )
 
 
 def place_of(name: str, line: str) -> int:
@@ -180,18 +216,32 @@ def belonging(code: Any, block: int, outer: str) -> tuple[str, str]:
         return f"{j} / {post}", f"({i} % {pre}) * {post} + {j} % {post}"
     size = len({"pre": owner.source, "post": owner.target}[outer] if outer else owner)
     each = size // block
-    return (("_i", "0") if each == 1 else (f"_i / {each}", f"_i % {each}"))
+    return ("_i", "0") if each == 1 else (f"_i / {each}", f"_i % {each}")
 
 
 def trimmed(text: str, template: str, per_row: int) -> str:
     """Loops over the group's neurons end with the rows that run."""
     active = "inferkit::rows" if per_row == 1 else f"(inferkit::rows * {per_row})"
     if template == "statemonitor":
-        return must(text, [(r"resize\(_new_size, _num_indices\)", f"resize(_new_size, {active})"),
-                           (r"_i < \(int\)_num_indices", f"_i < {active}")], template)
+        return must(
+            text,
+            [
+                (r"resize\(_new_size, _num_indices\)", f"resize(_new_size, {active})"),
+                (r"_i < \(int\)_num_indices", f"_i < {active}"),
+            ],
+            template,
+        )
     if template == "threshold":
-        return must(text, [(r"for\(size_t _idx=0; _idx<N; _idx\+\+\)",
-                            f"for(size_t _idx=0; _idx<(size_t){active}; _idx++)")], template)
+        return must(
+            text,
+            [
+                (
+                    r"for\(size_t _idx=0; _idx<N; _idx\+\+\)",
+                    f"for(size_t _idx=0; _idx<(size_t){active}; _idx++)",
+                )
+            ],
+            template,
+        )
     if template == "stateupdate":
         return must(text, [(r"const int _N = [^;]+;", f"const int _N = {active};")], template)
     return text

@@ -50,8 +50,9 @@ def compiler() -> str:
     if shutil.which(name) is None or shutil.which("make") is None:
         return ""
     try:
-        return subprocess.run([name, "--version"], capture_output=True, text=True, check=True,
-                              timeout=30).stdout.splitlines()[0]
+        return subprocess.run(
+            [name, "--version"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         return ""
 
@@ -76,8 +77,9 @@ def cache_folder() -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
                 return folder
-    raise SimulatorError("no folder for compiled programs can be written",
-                         fix="INFERKIT_CACHE=/some/folder")
+    raise SimulatorError(
+        "no folder for compiled programs can be written", fix="INFERKIT_CACHE=/some/folder"
+    )
 
 
 def digest(identity: Any) -> str:
@@ -87,8 +89,13 @@ def digest(identity: Any) -> str:
     own = Path(__file__).parent
     for file in ("build.py", "rows.h", "model.py", "inputs.py"):
         h.update((own / file).read_bytes())
-    h.update(json.dumps([identity, version("brian2"), compiler(), machine(), platform.machine()],
-                        sort_keys=True, default=repr).encode())
+    h.update(
+        json.dumps(
+            [identity, version("brian2"), compiler(), machine(), platform.machine()],
+            sort_keys=True,
+            default=repr,
+        ).encode()
+    )
     return h.hexdigest()
 
 
@@ -113,15 +120,24 @@ def build(blueprint: Any, folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         (scratch / "blueprint.pkl").write_bytes(blueprint.pickled())
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-                       "PYTHONHASHSEED": "0"}  # Brian2 orders some lines by the hash of names
-        told = subprocess.run([sys.executable, "-m", "inferkit_brian2.build", str(scratch)],
-                              capture_output=True, text=True, timeout=BUILD_SECONDS, env=environment,
-                              stdin=subprocess.DEVNULL)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            "PYTHONHASHSEED": "0",
+        }  # Brian2 orders some lines by the hash of names
+        told = subprocess.run(
+            [sys.executable, "-m", "inferkit_brian2.build", str(scratch)],
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
         if told.returncode or not (scratch / "program.json").exists():
             raise SimulatorError(
                 f"the model could not be compiled: {last_lines(told.stderr)}",
-                fix='engine = "numpy" runs it without a compiler')
+                fix='engine = "numpy" runs it without a compiler',
+            )
         if folder.exists():  # a leftover without a program
             shutil.rmtree(folder)
         scratch.rename(folder)
@@ -156,10 +172,14 @@ class Program:
         """This process's own folder for parameters and results."""
         if self._scratch is None:
             memory = Path("/dev/shm")
-            room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(
-                memory).free > 2 << 30
-            self._scratch = tempfile.TemporaryDirectory(prefix="inferkit-brian2-",
-                                                        dir=memory if room else None)
+            room = (
+                memory.is_dir()
+                and os.access(memory, os.W_OK)
+                and shutil.disk_usage(memory).free > 2 << 30
+            )
+            self._scratch = tempfile.TemporaryDirectory(
+                prefix="inferkit-brian2-", dir=memory if room else None
+            )
             (Path(self._scratch.name) / "results").mkdir()
         return Path(self._scratch.name)
 
@@ -172,12 +192,19 @@ class Program:
             np.ascontiguousarray(values, dtype=to["dtype"]).tofile(file)
             arguments.append(f"{to['name']}={file}")
         np.ascontiguousarray(seeds, dtype=np.uint64).tofile(scratch / "seeds")
-        environment = {**os.environ, "INFERKIT_ROWS": str(rows),
-                       "INFERKIT_SEEDS": str(scratch / "seeds")}
+        environment = {
+            **os.environ,
+            "INFERKIT_ROWS": str(rows),
+            "INFERKIT_SEEDS": str(scratch / "seeds"),
+        }
         process = subprocess.Popen(
             [str(self.folder / "main"), "--results_dir", f"{scratch}/results/", *arguments],
-            cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT)
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         try:
             told, _ = process.communicate()
         finally:

@@ -44,8 +44,7 @@ def numbers(value: Any, what: str) -> Any:
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise ConfigError(f"{what} is no array of numbers",
-                          allowed="(T,) or (protocols, T)") from None
+        raise ConfigError(f"{what} is no array of numbers", allowed="(T,) or (protocols, T)") from None
     if not np.isfinite(array).all():
         raise DataError(f"{what} has NaN or Inf at {np.argwhere(~np.isfinite(array))[0].tolist()}")
     return array.tolist()
@@ -71,17 +70,24 @@ class Input:
     on_spike: str = ""
 
     def __post_init__(self):
-        given = [k for k in ("values", "steps", "spikes")
-                 if not (getattr(self, k) is None or (k == "steps" and not self.steps))]
+        given = [
+            k
+            for k in ("values", "steps", "spikes")
+            if not (getattr(self, k) is None or (k == "steps" and not self.steps))
+        ]
         if len(given) != 1:
-            raise ConfigError(f"an input has {' and '.join(given) or 'nothing'}",
-                              allowed="just one of values, steps, spikes")
+            raise ConfigError(
+                f"an input has {' and '.join(given) or 'nothing'}",
+                allowed="just one of values, steps, spikes",
+            )
         for name in ("dt", "onset", "end"):
             object.__setattr__(self, name, str(text_of(getattr(self, name), f"input: {name}")))
         object.__setattr__(self, "steps", tuple(text_of(s, "input: steps") for s in self.steps))
         if (self.spikes is not None) != bool(self.on_spike):
-            raise ConfigError("an input of spikes needs on_spike, and no other has it",
-                              fix='spikes = [12.0, 35.5], on_spike = "ge += 2*nS"')
+            raise ConfigError(
+                "an input of spikes needs on_spike, and no other has it",
+                fix='spikes = [12.0, 35.5], on_spike = "ge += 2*nS"',
+            )
         values = self.values
         if isinstance(values, (str, Path)):
             object.__setattr__(self, "values", numbers(read_array(Path(values)), str(values)))
@@ -177,17 +183,20 @@ class Brian2Config:
         put("bounds", {k: read_bounds(k, v) for k, v in (self.bounds or {}).items()})
         put("units", dict(self.units or {}))
         if self.spikes and not self.threshold:
-            raise ConfigError("spikes are asked for, but there is no threshold",
-                              fix='threshold = "v > -20*mV", refractory = "v > -20*mV"')
+            raise ConfigError(
+                "spikes are asked for, but there is no threshold",
+                fix='threshold = "v > -20*mV", refractory = "v > -20*mV"',
+            )
         put("spikes", bool(self.threshold) if self.spikes is None else self.spikes)
         if not (self.record or self.spikes or self.summaries):
             raise ConfigError("nothing is recorded", fix='record = ["v"], or a threshold for spikes')
         if self.block < 64 or self.block % 64:
             raise ConfigError(f"block is {self.block}", allowed="a multiple of 64")
         if self.keep and not self.reduce:
-            raise ConfigError("keep says what is stored beside reduced features, but nothing is reduced",
-                              fix='reduce = ["spike_count"], or leave keep out')
-
+            raise ConfigError(
+                "keep says what is stored beside reduced features, but nothing is reduced",
+                fix='reduce = ["spike_count"], or leave keep out',
+            )
 
     def abilities(self) -> dict:
         return {"stochastic": self.stochastic}
@@ -200,12 +209,15 @@ class Brian2Config:
 
 def equations_text(given: Any) -> str:
     """The equations as text, from text, a file or Brian2's object."""
-    if isinstance(given, Path) or (isinstance(given, str) and given.endswith(EQUATION_FILES)
-                                   and "\n" not in given):
+    if isinstance(given, Path) or (
+        isinstance(given, str) and given.endswith(EQUATION_FILES) and "\n" not in given
+    ):
         file = Path(given)
         if not file.is_file():
-            raise ConfigError(f"no file {file} with equations",
-                              allowed="a file in the folder you are in, or the equations themselves")
+            raise ConfigError(
+                f"no file {file} with equations",
+                allowed="a file in the folder you are in, or the equations themselves",
+            )
         return file.read_text()
     if hasattr(given, "eq_expressions"):
         from inferkit_brian2.quantities import equations_source
@@ -224,8 +236,10 @@ def read_input(name: str, given: Any) -> Input:
 
         table = dict(given["recording"])
         if "file" not in table:
-            raise ConfigError(f"input {name!r}: the recording names no file",
-                              fix='I = {recording = {file = "cell.nwb", dt = "0.05 ms"}}')
+            raise ConfigError(
+                f"input {name!r}: the recording names no file",
+                fix='I = {recording = {file = "cell.nwb", dt = "0.05 ms"}}',
+            )
         file = Path(table.pop("file"))
         return read_sweeps(file, schema.build(SweepsConfig, table, f"input {name!r}")).stimulus
     if isinstance(given, Mapping):
@@ -237,8 +251,11 @@ def read_input(name: str, given: Any) -> Input:
     if hasattr(given, "values") and hasattr(given, "dt"):  # a TimedArray: (T,) or (T, protocols)
         from inferkit_brian2.quantities import base_unit
 
-        return Input(values=np.asarray(given.values).T, unit=base_unit(given.dim),
-                     dt=f"{float(given.dt) * 1e3:.15g} ms")
+        return Input(
+            values=np.asarray(given.values).T,
+            unit=base_unit(given.dim),
+            dt=f"{float(given.dt) * 1e3:.15g} ms",
+        )
     return Input(values=given)
 
 

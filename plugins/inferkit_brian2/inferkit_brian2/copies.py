@@ -36,9 +36,17 @@ def within(pre: int, post: int, p: str | float = 1.0) -> str:
     return f"k for k in sample({low}, {low} + {post}, p={p})"
 
 
-def network(build: Callable | None = None, *, batch: Callable | None = None,
-            parameters: Mapping[str, Any], outputs: Mapping[str, Any], duration: Any,
-            structural: tuple[str, ...] = (), rows: int = 64, engine: str = "auto") -> BrianNetwork:
+def network(
+    build: Callable | None = None,
+    *,
+    batch: Callable | None = None,
+    parameters: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    duration: Any,
+    structural: tuple[str, ...] = (),
+    rows: int = 64,
+    engine: str = "auto",
+) -> BrianNetwork:
     """A simulator from a function that builds Brian2 networks.
 
     parameters: "group.variable" of a constant in a NeuronGroup of that name (for `build`: any
@@ -53,8 +61,10 @@ class BrianNetwork:
 
     def __init__(self, build, batch, parameters, outputs, duration, structural, rows, engine):
         if (build is None) == (batch is None):
-            raise ConfigError("network() takes one function",
-                              allowed="build(params) -> Network, or batch(n) -> Network")
+            raise ConfigError(
+                "network() takes one function",
+                allowed="build(params) -> Network, or batch(n) -> Network",
+            )
         if engine not in ENGINES:
             raise unknown_name("engine", engine, ENGINES)
         if rows < 1:
@@ -75,14 +85,17 @@ class BrianNetwork:
     def _declare(self, name: str, given: Any) -> Parameter:
         told = split(given, name)
         if told is None:
-            raise ConfigError(f"parameters: {name} is {given!r}", allowed="a number with a unit",
-                              fix='"0.4 nS"')
+            raise ConfigError(
+                f"parameters: {name} is {given!r}", allowed="a number with a unit", fix='"0.4 nS"'
+            )
         unit(told[1], name)
         return Parameter(name, unit=told[1], default=told[0])
 
     @property
     def watches(self) -> list[watch.Watch]:
-        return [watch.Watch(name, told, self.seconds) for name, told in json.loads(self.settings).items()]
+        return [
+            watch.Watch(name, told, self.seconds) for name, told in json.loads(self.settings).items()
+        ]
 
     @property
     def seconds(self) -> float:
@@ -101,8 +114,10 @@ class BrianNetwork:
             if name not in dict(self.defaults):
                 raise unknown_name("parameter", name, dict(self.defaults))
         seeds = np.asarray(seeds, np.uint64)
-        full = {p.name: np.broadcast_to(np.asarray(theta.get(p.name, p.default), float), len(seeds))
-                for p in self.parameters}
+        full = {
+            p.name: np.broadcast_to(np.asarray(theta.get(p.name, p.default), float), len(seeds))
+            for p in self.parameters
+        }
         return self._engine().run(full, seeds)
 
     def _engine(self) -> Any:
@@ -133,7 +148,9 @@ class SideBySide:
 
     def program(self, key: tuple) -> compiled.Program:
         if key not in self.programs:
-            self.programs[key] = compiled.program(Copies(self.owner, dict(zip(self.owner.structural, key))))
+            self.programs[key] = compiled.program(
+                Copies(self.owner, dict(zip(self.owner.structural, key)))
+            )
         return self.programs[key]
 
     def run(self, theta: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
@@ -143,8 +160,9 @@ class SideBySide:
             at = np.array([i for i, k in enumerate(keys) if k == key])
             for first in range(0, len(at), self.owner.rows):
                 rows = at[first : first + self.owner.rows]
-                parts.append(self._block(self.program(key), {k: v[rows] for k, v in theta.items()},
-                                         seeds[rows]))
+                parts.append(
+                    self._block(self.program(key), {k: v[rows] for k, v in theta.items()}, seeds[rows])
+                )
                 places.append(rows)
         order = np.argsort(np.concatenate(places))
         return {k: watch.joined([p[k] for p in parts], order) for k in parts[0]}
@@ -163,8 +181,10 @@ class SideBySide:
         for key in program.told["results"]:
             if key.startswith("state."):
                 lost |= ~np.isfinite(program.read(key).reshape(rows, -1)).all(1)
-        return {w.name: w.rows(lambda k: program.read(f"{w.monitor}.{k}"), rows, lost)[:n]  # noqa: B023
-                for w in self.owner.watches}
+        return {
+            w.name: w.rows(lambda k: program.read(f"{w.monitor}.{k}"), rows, lost)[:n]  # noqa: B023
+            for w in self.owner.watches
+        }
 
 
 class Copies:
@@ -200,8 +220,11 @@ class Copies:
 
         net, self._begin = built(self.owner, self.block, self.structural)
         groups = {o.name: o for o in net.sorted_objects}
-        arguments = {name: variable(groups, name, given) for name, given in self.owner.defaults
-                     if name not in self.structural}
+        arguments = {
+            name: variable(groups, name, given)
+            for name, given in self.owner.defaults
+            if name not in self.structural
+        }
         results: dict[str, Any] = {}
         for w in self.owner.watches:
             monitor = w.find(groups)
@@ -227,8 +250,11 @@ class RowByRow:
         from inferkit_brian2.runtime import cython_works
 
         self.owner = owner
-        self.target = owner.engine if owner.engine in ("cython", "numpy") else (
-            "cython" if cython_works() else "numpy")
+        self.target = (
+            owner.engine
+            if owner.engine in ("cython", "numpy")
+            else ("cython" if cython_works() else "numpy")
+        )
         self.note = f"engine {self.target}, row by row{why}"
 
     def run(self, theta: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
@@ -245,7 +271,9 @@ class RowByRow:
         owner = self.owner
         with preferences(self.target):
             brian2.seed(int(row_seed % np.uint64(2**32)))
-            si = {p.name: theta[p.name] * brian2.Quantity(unit(p.unit, p.name)) for p in owner.parameters}
+            si = {
+                p.name: theta[p.name] * brian2.Quantity(unit(p.unit, p.name)) for p in owner.parameters
+            }
             if owner.build is not None:
                 net = owner.build(si)
                 if not isinstance(net, brian2.Network):
@@ -265,8 +293,10 @@ class RowByRow:
             for v in getattr(getattr(group, "equations", None), "diff_eq_names", ()):
                 if type(group).__name__ == "NeuronGroup":
                     lost |= not np.isfinite(group.variables[v].get_value()).all()
-        return {w.name: w.rows(lambda k: np.asarray(w.find(groups).variables[k].get_value()), 1, lost)  # noqa: B023
-                for w in owner.watches}
+        return {
+            w.name: w.rows(lambda k: np.asarray(w.find(groups).variables[k].get_value()), 1, lost)  # noqa: B023
+            for w in owner.watches
+        }
 
 
 def built(owner: BrianNetwork, n: int, structural: Mapping[str, float]) -> tuple[Any, Callable | None]:
@@ -276,8 +306,9 @@ def built(owner: BrianNetwork, n: int, structural: Mapping[str, float]) -> tuple
     made = owner.batch(n, **structural)
     net, begin = made if isinstance(made, tuple) else (made, None)
     if not isinstance(net, brian2.Network):
-        raise SimulatorError(f"batch returned {type(net).__name__}",
-                             allowed="a Network, or (Network, begin)")
+        raise SimulatorError(
+            f"batch returned {type(net).__name__}", allowed="a Network, or (Network, begin)"
+        )
     return net, begin
 
 
@@ -285,16 +316,35 @@ def variable(groups: Mapping[str, Any], name: str, given: Any) -> Any:
     """The Brian2 variable that "group.variable" names, its unit checked against the default's."""
     owner, _, attribute = name.rpartition(".")
     if owner not in groups:
-        raise unknown_name(f"group {owner!r} of parameter", name, [
-            f"{g}.{v}" for g, o in groups.items() if hasattr(o, "variables") and hasattr(o, "equations")
-            for v in getattr(o.equations, "parameter_names", ())], SimulatorError)
+        raise unknown_name(
+            f"group {owner!r} of parameter",
+            name,
+            [
+                f"{g}.{v}"
+                for g, o in groups.items()
+                if hasattr(o, "variables") and hasattr(o, "equations")
+                for v in getattr(o.equations, "parameter_names", ())
+            ],
+            SimulatorError,
+        )
     group = groups[owner]
     if attribute not in getattr(getattr(group, "equations", None), "parameter_names", ()):
-        raise unknown_name("parameter", name, [f"{owner}.{v}" for v in getattr(
-            getattr(group, "equations", None), "parameter_names", ())], SimulatorError)
+        raise unknown_name(
+            "parameter",
+            name,
+            [f"{owner}.{v}" for v in getattr(getattr(group, "equations", None), "parameter_names", ())],
+            SimulatorError,
+        )
     if type(group).__name__ != "NeuronGroup":
-        raise SimulatorError(f"{name} is of a {type(group).__name__}", allowed="of a NeuronGroup",
-                             fix="let synapses read a constant of the group: ge_post += w_post")
-    quantity(given, f"parameters: {name}", group.equations[attribute].dim,
-             f"1 {base_unit(group.equations[attribute].dim)}".strip())
+        raise SimulatorError(
+            f"{name} is of a {type(group).__name__}",
+            allowed="of a NeuronGroup",
+            fix="let synapses read a constant of the group: ge_post += w_post",
+        )
+    quantity(
+        given,
+        f"parameters: {name}",
+        group.equations[attribute].dim,
+        f"1 {base_unit(group.equations[attribute].dim)}".strip(),
+    )
     return group.variables[attribute]

@@ -32,7 +32,9 @@ class Drive:
     def __init__(self, name: str, given: Input, model: Model):
         self.name, self.given, self.model = name, given, model
         what = f"input {name!r}"
-        self.dt = float(quantity(given.dt, f"{what}: dt", second.dim, "0.1 ms")) if given.dt else model.dt
+        self.dt = (
+            float(quantity(given.dt, f"{what}: dt", second.dim, "0.1 ms")) if given.dt else model.dt
+        )
         self.counts = given.spikes is not None
         self.duration = 0.0
         if self.counts:
@@ -44,19 +46,24 @@ class Drive:
             self.unit = unit(given.unit, what)
             self.duration = self.values.shape[1] * self.dt
         if self.values.ndim != 2 or not self.values.size:
-            raise DataError(f"{what} has shape {np.shape(given.values)}", allowed="(T,) or (protocols, T)")
+            raise DataError(
+                f"{what} has shape {np.shape(given.values)}", allowed="(T,) or (protocols, T)"
+            )
         self.dim = Quantity(self.unit).dim
         self.protocols = len(self.values)
         self.called = re.search(rf"\b{re.escape(name)}\s*\(", model.c.equations) is not None
-        declared = model.equations[name] if name in model.equations else None
+        declared = model.equations.get(name)
         if declared is not None and declared.dim is not self.dim and not self.counts:
-            raise ConfigError(f"{what} is in {given.unit or '1'}, of unit {base_unit(self.dim) or '1'}",
-                              allowed=f"a unit of {base_unit(declared.dim) or '1'}",
-                              fix=f'unit = "{base_unit(declared.dim)}"')
+            raise ConfigError(
+                f"{what} is in {given.unit or '1'}, of unit {base_unit(self.dim) or '1'}",
+                allowed=f"a unit of {base_unit(declared.dim) or '1'}",
+                fix=f'unit = "{base_unit(declared.dim)}"',
+            )
         if declared is not None and declared.type != "parameter":
-            raise ConfigError(f"{what} is defined by the equations",
-                              fix=f"leave its line out, or declare {name} : "
-                                  f"{base_unit(self.dim) or 1}")
+            raise ConfigError(
+                f"{what} is defined by the equations",
+                fix=f"leave its line out, or declare {name} : {base_unit(self.dim) or 1}",
+            )
 
     def _steps(self, what: str) -> tuple[np.ndarray, Any]:
         g, dt = self.given, self.model.dt
@@ -79,16 +86,19 @@ class Drive:
         trains = self.given.spikes
         trains = [trains] if not len(trains) or np.ndim(trains[0]) == 0 else list(trains)
         if self.model.c.duration == "":
-            raise ConfigError(f"{what}: spike trains do not say how long the run is",
-                              fix='duration = "500 ms"')
+            raise ConfigError(
+                f"{what}: spike trains do not say how long the run is", fix='duration = "500 ms"'
+            )
         steps = round(float(quantity(self.model.c.duration, "duration", second.dim)) / self.model.dt)
         self.dt = self.model.dt
         counts = np.zeros((len(trains), steps))
         for row, train in zip(counts, trains):
             at = np.floor(np.asarray(train, dtype=float) * 1e-3 / self.dt + 1e-6).astype(int)
             if ((at < 0) | (at >= steps)).any():
-                raise DataError(f"{what}: spikes outside the run of {self.model.c.duration}",
-                                allowed="times in ms from its start")
+                raise DataError(
+                    f"{what}: spikes outside the run of {self.model.c.duration}",
+                    allowed="times in ms from its start",
+                )
             np.add.at(row, at, 1.0)
         return counts
 
@@ -99,13 +109,15 @@ class Drive:
             raise DataError(
                 f"input {name!r} lasts {self.duration * 1e3:g} ms, the run {length * 1e3:g} ms",
                 allowed="an input as long as the run, or longer",
-                fix=f'duration = "{self.duration * 1e3:g} ms"')
+                fix=f'duration = "{self.duration * 1e3:g} ms"',
+            )
         ratio = self.dt / dt
         if ratio < 1 - 1e-6 or abs(ratio - round(ratio)) > 1e-6 * ratio:
             raise DataError(
                 f"input {name!r} is sampled every {self.dt * 1e3:g} ms, the run steps {dt * 1e3:g} ms",
                 allowed="a whole number of steps a sample",
-                fix=f'dt = "{self.dt * 1e3:g} ms", or inferkit_brian2.recording(…).at(dt)')
+                fix=f'dt = "{self.dt * 1e3:g} ms", or inferkit_brian2.recording(…).at(dt)',
+            )
 
     @property
     def array(self) -> TimedArray:
@@ -141,8 +153,11 @@ class Drive:
 def jump(code: str, name: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"\s*(\w+)\s*([+-])=\s*(.+?)\s*", code)
     if not match:
-        raise ConfigError(f"input {name!r}: on_spike is {code!r}", allowed="variable += change",
-                          fix='on_spike = "ge += 2*nS"')
+        raise ConfigError(
+            f"input {name!r}: on_spike is {code!r}",
+            allowed="variable += change",
+            fix='on_spike = "ge += 2*nS"',
+        )
     return match[1], match[2], match[3]
 
 
@@ -163,11 +178,16 @@ def window(model: Model, s: Any) -> tuple[int, int]:
     """The summary's window in steps."""
     what = f"summary {s.label!r}"
     start = round(float(quantity(s.start, f"{what}: start", second.dim, "50 ms")) / model.dt)
-    stop = (round(float(quantity(s.stop, f"{what}: stop", second.dim, "150 ms")) / model.dt)
-            if s.stop else model.steps)
+    stop = (
+        round(float(quantity(s.stop, f"{what}: stop", second.dim, "150 ms")) / model.dt)
+        if s.stop
+        else model.steps
+    )
     if not 0 <= start < min(stop, model.steps):
-        raise ConfigError(f"{what}: no step lies in its window [{s.start}, {s.stop or 'end'})",
-                          allowed=f"times from 0 to {model.steps * model.dt * 1e3:g} ms")
+        raise ConfigError(
+            f"{what}: no step lies in its window [{s.start}, {s.stop or 'end'})",
+            allowed=f"times from 0 to {model.steps * model.dt * 1e3:g} ms",
+        )
     return start, min(stop, model.steps)
 
 
@@ -181,9 +201,13 @@ def summary_code(model: Model):
             if s.kind == "sd":
                 code += f"\nsum_b_{k} += {gate} * {s.of}**2"
         elif s.kind == "max":
-            code = f"sum_a_{k} = clip({s.of} - (1 - {gate}) * {HUGE} * {one}, sum_a_{k}, {HUGE} * {one})"
+            code = (
+                f"sum_a_{k} = clip({s.of} - (1 - {gate}) * {HUGE} * {one}, sum_a_{k}, {HUGE} * {one})"
+            )
         else:
-            code = f"sum_a_{k} = clip({s.of} + (1 - {gate}) * {HUGE} * {one}, -{HUGE} * {one}, sum_a_{k})"
+            code = (
+                f"sum_a_{k} = clip({s.of} + (1 - {gate}) * {HUGE} * {one}, -{HUGE} * {one}, sum_a_{k})"
+            )
         yield code, "start", -5
 
 

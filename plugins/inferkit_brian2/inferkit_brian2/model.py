@@ -7,7 +7,6 @@ compiled engine and the runtime.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,12 +23,9 @@ from brian2 import (
     Quantity,
     SpikeMonitor,
     StateMonitor,
-    TimedArray,
     second,
 )
-from brian2.codegen.generators.base import CodeGenerator  # noqa: F401  (fails early where broken)
 from brian2.core.namespace import DEFAULT_CONSTANTS
-from brian2.units.fundamentalunits import DIMENSIONLESS, fail_for_dimension_mismatch  # noqa: F401
 from brian2.utils.stringtools import get_identifiers
 
 from inferkit import Output, Parameter
@@ -74,8 +70,10 @@ class Model:
         counts = {n: d.protocols for n, d in self.inputs.items() if d.protocols > 1}
         self.protocols = max(counts.values(), default=1)
         if len(set(counts.values())) > 1:
-            raise DataError(f"inputs of different numbers of protocols: {counts}",
-                            allowed="one number for all, or a single one")
+            raise DataError(
+                f"inputs of different numbers of protocols: {counts}",
+                allowed="one number for all, or a single one",
+            )
         self.steps = self._steps()
         self.every = self._every()
         for drive in self.inputs.values():
@@ -95,8 +93,9 @@ class Model:
         if self.c.duration == "":
             lengths = [d.duration for d in self.inputs.values() if d.duration]
             if not lengths:
-                raise ConfigError("there is neither a duration nor an input that has one",
-                                  fix='duration = "500 ms"')
+                raise ConfigError(
+                    "there is neither a duration nor an input that has one", fix='duration = "500 ms"'
+                )
             return int(min(lengths) / self.dt + 1e-6)
         return max(1, round(self._time(self.c.duration, "duration") / self.dt))
 
@@ -106,8 +105,10 @@ class Model:
             return 1
         ratio = self._time(self.c.record_dt, "record_dt") / self.dt
         if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
-            raise ConfigError(f"record_dt is {self.c.record_dt}, {ratio:g} steps of {self.c.dt}",
-                              allowed="a whole number of steps")
+            raise ConfigError(
+                f"record_dt is {self.c.record_dt}, {ratio:g} steps of {self.c.dt}",
+                allowed="a whole number of steps",
+            )
         return round(ratio)
 
     def _read(self) -> tuple[Equations, dict[str, Free], tuple[Parameter, ...]]:
@@ -117,24 +118,32 @@ class Model:
         constants = [n for n in source.parameter_names if "constant" in source[n].flags]
         for name in c.parameters:
             if name in source.diff_eq_names:
-                raise ConfigError(f"{name!r} changes in time, so it is no parameter",
-                                  fix=f'initial = {{{name} = "…"}} makes "initial.{name}" one')
-            if name in source.subexpr_names or (name in source.parameter_names
-                                                and name not in constants):
-                raise ConfigError(f"{name!r} is defined by the equations as no constant",
-                                  fix=f"declare it: {name} : {base_unit(source[name].dim) or 1} "
-                                      "(constant)")
+                raise ConfigError(
+                    f"{name!r} changes in time, so it is no parameter",
+                    fix=f'initial = {{{name} = "…"}} makes "initial.{name}" one',
+                )
+            if name in source.subexpr_names or (
+                name in source.parameter_names and name not in constants
+            ):
+                raise ConfigError(
+                    f"{name!r} is defined by the equations as no constant",
+                    fix=f"declare it: {name} : {base_unit(source[name].dim) or 1} (constant)",
+                )
             if name not in source and name not in self._used():
-                raise unknown_name("parameter", name, {*constants, *self._external(source)}
-                                   - {*c.namespace, *c.inputs})
+                raise unknown_name(
+                    "parameter", name, {*constants, *self._external(source)} - {*c.namespace, *c.inputs}
+                )
         for name in dict.fromkeys([*c.parameters, *constants]):
             default = c.parameters.get(name)
             text = ""
             if default is not None:
                 told = split(default, name)
                 if told is None:
-                    raise ConfigError(f"parameters: {name} is {default!r}",
-                                      allowed="a number with a unit", fix='"30 uS"')
+                    raise ConfigError(
+                        f"parameters: {name} is {default!r}",
+                        allowed="a number with a unit",
+                        fix='"30 uS"',
+                    )
                 text = told[1]
             if name in source:
                 dim = source[name].dim
@@ -151,22 +160,30 @@ class Model:
             declared.append(Parameter(name, unit=label(text), default=value))
         for name, given in c.initial.items():
             if name not in source.diff_eq_names and name not in source.parameter_names:
-                raise unknown_name("variable in initial", name,
-                                   source.diff_eq_names | source.parameter_names)
+                raise unknown_name(
+                    "variable in initial", name, source.diff_eq_names | source.parameter_names
+                )
             told = split(given, f"initial: {name}")
             if told is None:
                 continue
-            made = quantity(given, f"initial: {name}", source[name].dim,
-                            f"0 {base_unit(source[name].dim)}")
-            free[f"initial.{name}"] = Free(name, float(made) / told[0] if told[0] else
-                                           float(Quantity(unit(told[1], name))))
+            made = quantity(
+                given, f"initial: {name}", source[name].dim, f"0 {base_unit(source[name].dim)}"
+            )
+            free[f"initial.{name}"] = Free(
+                name, float(made) / told[0] if told[0] else float(Quantity(unit(told[1], name)))
+            )
             declared.append(Parameter(f"initial.{name}", unit=label(told[1]), default=told[0]))
         return source + Equations("\n".join(lines)) if lines else source, free, tuple(declared)
 
     def _texts(self) -> list[str]:
         c = self.c
-        expressions = [c.threshold, c.reset, c.refractory, *c.initial.values(),
-                       *(d.on_spike for d in c.inputs.values())]
+        expressions = [
+            c.threshold,
+            c.reset,
+            c.refractory,
+            *c.initial.values(),
+            *(d.on_spike for d in c.inputs.values()),
+        ]
         return [e for e in expressions if isinstance(e, str) and e and split(e, "") is None]
 
     def _used(self) -> set[str]:
@@ -184,15 +201,21 @@ class Model:
     def _check_names(self) -> None:
         defined = {*self.equations.names, *self.c.namespace, *self.c.inputs}
         for name in sorted(self._external(self.equations) - defined):
-            raise ConfigError(f"nothing defines {name!r}, which the equations use",
-                              allowed=f"names in {', '.join(sorted(defined))}",
-                              fix=f'namespace = {{{name} = "…"}}, or parameters = {{{name} = "…"}}')
-        for where, names in (("record", self.c.record), ("summaries", [s.of for s in self.c.summaries]),
-                             ("units", self.c.units)):
+            raise ConfigError(
+                f"nothing defines {name!r}, which the equations use",
+                allowed=f"names in {', '.join(sorted(defined))}",
+                fix=f'namespace = {{{name} = "…"}}, or parameters = {{{name} = "…"}}',
+            )
+        for where, names in (
+            ("record", self.c.record),
+            ("summaries", [s.of for s in self.c.summaries]),
+            ("units", self.c.units),
+        ):
             for name in names:
                 if name not in self.equations and name not in self.inputs:
-                    raise unknown_name(f"variable in {where}:", name,
-                                       {*self.equations.names, *self.inputs})
+                    raise unknown_name(
+                        f"variable in {where}:", name, {*self.equations.names, *self.inputs}
+                    )
         for name in self.c.bounds:
             if name not in self.free:
                 raise unknown_name("parameter in bounds:", name, self.free)
@@ -210,24 +233,36 @@ class Model:
         shape, dims = (len(axis),), ("time",)
         if many:
             shape, dims = (self.protocols, *shape), ("protocol", *dims)
-        out = [Output(n, shape, unit=self.shown(n)[0], dims=dims, axis=axis, axis_unit="ms")
-               for n in self.c.record]
+        out = [
+            Output(n, shape, unit=self.shown(n)[0], dims=dims, axis=axis, axis_unit="ms")
+            for n in self.c.record
+        ]
         if self.c.spikes:
             names = [f"spikes.{p}" for p in range(self.protocols)] if many else ["spikes"]
             out += [Output(n, None, unit="ms", description="spike times") for n in names]
         for s in self.c.summaries:
-            out.append(Output(s.label, (self.protocols,) if many else (), unit=self.shown(s.of)[0],
-                              dims=("protocol",) if many else ()))
+            out.append(
+                Output(
+                    s.label,
+                    (self.protocols,) if many else (),
+                    unit=self.shown(s.of)[0],
+                    dims=("protocol",) if many else (),
+                )
+            )
         twice = {o.name for o in out if [p.name for p in out].count(o.name) > 1}
         if twice:
-            raise ConfigError(f"two outputs are called {', '.join(sorted(twice))}",
-                              fix='a summary can have a name = "…" of its own')
+            raise ConfigError(
+                f"two outputs are called {', '.join(sorted(twice))}",
+                fix='a summary can have a name = "…" of its own',
+            )
         return tuple(out)
 
     @cached_property
     def namespace(self) -> dict[str, Any]:
-        return {k: v if split(v, k) is None else quantity(v, f"namespace: {k}")
-                for k, v in self.c.namespace.items()}
+        return {
+            k: v if split(v, k) is None else quantity(v, f"namespace: {k}")
+            for k, v in self.c.namespace.items()
+        }
 
     # -- priors ------------------------------------------------------------------------------------
 
@@ -251,20 +286,28 @@ class Model:
         for drive in self.inputs.values():
             source = drive.extend(source, namespace)
         clock = Clock(dt=self.dt * second, name="defaultclock_neurons")
-        options = {k: v for k, v in (("threshold", c.threshold), ("reset", c.reset),
-                                     ("method", c.method)) if v}
+        options = {
+            k: v for k, v in (("threshold", c.threshold), ("reset", c.reset), ("method", c.method)) if v
+        }
         if c.refractory != "":
             told = split(c.refractory, "refractory")
-            options["refractory"] = c.refractory if told is None else quantity(
-                c.refractory, "refractory", second.dim, "2 ms")
-        group = NeuronGroup(rows * self.protocols, source, namespace=namespace, clock=clock,
-                            name=GROUP, **options)
+            options["refractory"] = (
+                c.refractory
+                if told is None
+                else quantity(c.refractory, "refractory", second.dim, "2 ms")
+            )
+        group = NeuronGroup(
+            rows * self.protocols, source, namespace=namespace, clock=clock, name=GROUP, **options
+        )
         objects: list[Any] = [group]
         for drive in self.inputs.values():
             drive.attach(group)
         for code, when, order in inputs.summary_code(self):
-            objects.append(group.run_regularly(code, clock=clock, when=when, order=order,
-                                               name=f"summary_{len(objects)}"))
+            objects.append(
+                group.run_regularly(
+                    code, clock=clock, when=when, order=order, name=f"summary_{len(objects)}"
+                )
+            )
         traces = spikes = None
         if c.record:
             watch = Clock(dt=self.every * self.dt * second, name="record_clock")
@@ -292,10 +335,13 @@ class Model:
             free = self.free[p.name]
             value = theta.get(p.name, p.default)
             if value is None:
-                raise ConfigError(f"there is no value of {p.name}",
-                                  fix=f'in the prior, or parameters = {{{p.name} = "…"}}')
+                raise ConfigError(
+                    f"there is no value of {p.name}",
+                    fix=f'in the prior, or parameters = {{{p.name} = "…"}}',
+                )
             out[free.variable] = np.broadcast_to(
-                np.asarray(value, dtype=float) * free.scale, (n,)).copy()
+                np.asarray(value, dtype=float) * free.scale, (n,)
+            ).copy()
         return out
 
 
@@ -304,8 +350,9 @@ def parse(text: str) -> Equations:
         return Equations(text)
     except Exception as cause:  # Brian2 raises several kinds
         told = " ".join(str(cause).split())
-        raise ConfigError(f"the equations do not parse: {told}",
-                          fix='a line each, "dv/dt = (EL - v) / tau : volt"') from None
+        raise ConfigError(
+            f"the equations do not parse: {told}", fix='a line each, "dv/dt = (EL - v) / tau : volt"'
+        ) from None
 
 
 def label(text: str) -> str:

@@ -45,7 +45,9 @@ class OptimiseConfig:
         for name in ("population", "generations"):
             least = 8 if name == "population" else 1
             if getattr(self, name) < least:
-                raise ConfigError(f"optimise: {name} is {getattr(self, name)}", allowed=f"{least} or more")
+                raise ConfigError(
+                    f"optimise: {name} is {getattr(self, name)}", allowed=f"{least} or more"
+                )
 
 
 class Optimise:
@@ -65,26 +67,42 @@ class Optimise:
         else:
             self._evolve(search)
         if search.best is None:
-            raise EstimatorError(f"all {search.count} simulations failed",
-                                 fix="inferkit check study.toml")
-        return Point(search.best, {"loss": float(search.loss), "simulations": search.count,
-                                   "history": [float(v) for v in search.history]})
+            raise EstimatorError(
+                f"all {search.count} simulations failed", fix="inferkit check study.toml"
+            )
+        return Point(
+            search.best,
+            {
+                "loss": float(search.loss),
+                "simulations": search.count,
+                "history": [float(v) for v in search.history],
+            },
+        )
 
     def _evolve(self, search: Search) -> None:
         from scipy.optimize import differential_evolution
 
         c, d = self.config, search.prior.dim
         differential_evolution(
-            lambda u: search(u.T.reshape(-1, d)), [(EDGE, 1 - EDGE)] * d, init=search.start(c.population),
-            maxiter=c.generations - 1, tol=c.tolerance, rng=search.rng, polish=False, vectorized=True,
-            updating="deferred")
+            lambda u: search(u.T.reshape(-1, d)),
+            [(EDGE, 1 - EDGE)] * d,
+            init=search.start(c.population),
+            maxiter=c.generations - 1,
+            tol=c.tolerance,
+            rng=search.rng,
+            polish=False,
+            vectorized=True,
+            updating="deferred",
+        )
 
     def _nevergrad(self, search: Search) -> None:
         try:
             import nevergrad
         except ImportError:
-            raise EstimatorError("method nevergrad needs the package of this name",
-                                 fix='pip install "inferkit-brian2[nevergrad]"') from None
+            raise EstimatorError(
+                "method nevergrad needs the package of this name",
+                fix='pip install "inferkit-brian2[nevergrad]"',
+            ) from None
         c, d = self.config, search.prior.dim
         if c.optimizer not in nevergrad.optimizers.registry:
             from inferkit.errors import unknown_name
@@ -93,7 +111,8 @@ class Optimise:
         space = nevergrad.p.Array(init=np.full(d, 0.5), lower=EDGE, upper=1 - EDGE)
         space.random_state.seed(int(search.rng.integers(2**31)))
         engine = nevergrad.optimizers.registry[c.optimizer](
-            space, budget=c.population * c.generations, num_workers=c.population)
+            space, budget=c.population * c.generations, num_workers=c.population
+        )
         for u in search.start(c.population):
             engine.suggest(u)
         for _ in range(c.generations):
@@ -108,13 +127,18 @@ class Search:
     def __init__(self, problem: Any, config: OptimiseConfig):
         self.problem, self.prior = problem, problem.prior
         if self.prior.discrete.any():
-            raise EstimatorError("optimise searches continuous parameters", fix="a study for each value")
+            raise EstimatorError(
+                "optimise searches continuous parameters", fix="a study for each value"
+            )
         self.observed = problem.observed
         self.rng = problem.rng(0)
         self.best: np.ndarray | None = None
         self.loss, self.count, self.history = np.inf, 0, []
-        table = problem.training() if problem.simulations is not None and len(
-            problem.simulations) >= config.population else None
+        table = (
+            problem.training()
+            if problem.simulations is not None and len(problem.simulations) >= config.population
+            else None
+        )
         if table is None:
             table = problem.simulate(self.prior.pack(self.prior.sample(config.population, self.rng)))
         self.scale = scales(table.inputs, table.ok)

@@ -12,8 +12,15 @@ from brian2.units.fundamentalunits import DIMENSIONLESS, Dimension, get_unit
 
 from inferkit.errors import ConfigError, closest
 
-SHOWN = {"volt": "mV", "amp": "nA", "second": "ms", "siemens": "nS", "hertz": "Hz", "farad": "pF",
-         "ohm": "Mohm"}
+SHOWN = {
+    "volt": "mV",
+    "amp": "nA",
+    "second": "ms",
+    "siemens": "nS",
+    "hertz": "Hz",
+    "farad": "pF",
+    "ohm": "Mohm",
+}
 """The units that outputs come in unless told otherwise."""
 
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*?\s*(.*?)\s*$", re.DOTALL)
@@ -34,8 +41,11 @@ def _evaluate(node: ast.AST, what: str) -> Any:
     if isinstance(node, ast.Name):
         if node.id not in DEFAULT_UNITS:
             near = closest(node.id, DEFAULT_UNITS)
-            raise ConfigError(f"{what}: unknown unit {node.id!r}", allowed="Brian2's: mV, nS, pF, ms, Hz, …",
-                              fix=f"did you mean {near!r}?" if near else None)
+            raise ConfigError(
+                f"{what}: unknown unit {node.id!r}",
+                allowed="Brian2's: mV, nS, pF, ms, Hz, …",
+                fix=f"did you mean {near!r}?" if near else None,
+            )
         return DEFAULT_UNITS[node.id]
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
         return node.value
@@ -66,13 +76,16 @@ def quantity(value: Any, what: str, dim: Dimension | None = None, like: str = ""
     """A text as a quantity; `dim` is what it must measure, `like` shows how to write it."""
     got = split(value, what)
     if got is None:
-        raise ConfigError(f"{what} is {value!r}", allowed="a number with a unit",
-                          fix=f"{like or '30 uS'!r}")
+        raise ConfigError(
+            f"{what} is {value!r}", allowed="a number with a unit", fix=f"{like or '30 uS'!r}"
+        )
     made = Quantity(got[0] * unit(got[1], what))
     if dim is not None and made.dim is not dim:
         raise ConfigError(
             f"{what} is {value!r}, of unit {base_unit(made.dim) or '1'}",
-            allowed=f"a value of unit {base_unit(dim) or '1'}", fix=f"{like!r}" if like else None)
+            allowed=f"a value of unit {base_unit(dim) or '1'}",
+            fix=f"{like!r}" if like else None,
+        )
     return made
 
 
@@ -86,8 +99,10 @@ def shown_unit(dim: Dimension, chosen: str | None, what: str) -> tuple[str, floa
     text = chosen if chosen is not None else SHOWN.get(base_unit(dim), base_unit(dim))
     size = Quantity(unit(text, what))
     if size.dim is not dim:
-        raise ConfigError(f"{what}: {text!r} measures {base_unit(size.dim) or '1'}",
-                          allowed=f"a unit of {base_unit(dim) or '1'}")
+        raise ConfigError(
+            f"{what}: {text!r} measures {base_unit(size.dim) or '1'}",
+            allowed=f"a unit of {base_unit(dim) or '1'}",
+        )
     return text, float(size)
 
 
@@ -96,8 +111,10 @@ def equations_source(equations: Any) -> str:
     lines = []
     for e in equations.values():
         flags = f" ({', '.join(e.flags)})" if e.flags else ""
-        kind = {"differential equation": f"d{e.varname}/dt = {e.expr}",
-                "subexpression": f"{e.varname} = {e.expr}"}.get(e.type, e.varname)
+        kind = {
+            "differential equation": f"d{e.varname}/dt = {e.expr}",
+            "subexpression": f"{e.varname} = {e.expr}",
+        }.get(e.type, e.varname)
         told = base_unit(e.dim) or "1"
         if e.type == "parameter" and e.var_type in ("integer", "boolean"):
             told = e.var_type

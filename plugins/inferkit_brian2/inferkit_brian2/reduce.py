@@ -30,14 +30,17 @@ class Reducer:
             raise ConfigError('reduce has "raw" among its features', fix='keep = ["v"] keeps a trace')
         self.keep = config.keep
         self.view.matrix({o.name: quiet(o) for o in raw})  # tells the names
-        self.outputs = (*(Output(n, (), unit=u, allow_nan=True)
-                          for n, u in zip(self.view.names, self.view.units)),
-                        *(self.raw[k] for k in self.keep))
+        self.outputs = (
+            *(Output(n, (), unit=u, allow_nan=True) for n, u in zip(self.view.names, self.view.units)),
+            *(self.raw[k] for k in self.keep),
+        )
 
     def __call__(self, x: Mapping[str, Any]) -> dict[str, Any]:
         matrix = self.view.matrix(x)
-        return {**{n: matrix[:, k].copy() for k, n in enumerate(self.view.names)},
-                **{k: x[k] for k in self.keep}}
+        return {
+            **{n: matrix[:, k].copy() for k, n in enumerate(self.view.names)},
+            **{k: x[k] for k in self.keep},
+        }
 
     def observed(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """One observation's raw outputs as the outputs that a study's simulations have."""

@@ -29,8 +29,10 @@ class Runtime:
 
     def __init__(self, model: Model, target: str, stochastic: bool):
         if stochastic and re.search(r"\b(poisson|binomial)\s*\(", model.c.equations + model.c.reset):
-            raise SimulatorError("poisson and binomial numbers need the compiled engine",
-                                 fix="a C++ compiler (g++ and make), or rand() < rate*dt")
+            raise SimulatorError(
+                "poisson and binomial numbers need the compiled engine",
+                fix="a C++ compiler (g++ and make), or rand() < rate*dt",
+            )
         self.model = model
         self.target = "numpy" if stochastic else target  # row noise is written for numpy
         if self.target == "auto":
@@ -60,8 +62,11 @@ class Runtime:
             self.model.begin(made.group)
             made.network.run(self.model.steps * self.model.dt * second, namespace={})
         traces = [getattr(made.traces, f"{v}_") for v in self.model.c.record]
-        i, t = (np.asarray(made.spikes.i), np.asarray(made.spikes.t_)) if (
-            made.spikes is not None) else (np.empty(0, np.int32), np.empty(0))
+        i, t = (
+            (np.asarray(made.spikes.i), np.asarray(made.spikes.t_))
+            if (made.spikes is not None)
+            else (np.empty(0, np.int32), np.empty(0))
+        )
         state = {v: np.array(made.group.variables[v].get_value()) for v in state_names(self.model)}
         return outputs(self.model, traces, i, t, state, n)
 
@@ -84,7 +89,8 @@ def runtime_device() -> None:
     if not isinstance(get_device(), RuntimeDevice):
         raise SimulatorError(
             "this process is set to build a standalone program (set_device)",
-            fix='executor=ik.executor("local", workers=1), or brian2.set_device("runtime")')
+            fix='executor=ik.executor("local", workers=1), or brian2.set_device("runtime")',
+        )
 
 
 class preferences:
@@ -167,7 +173,9 @@ class RowNoise:
         from brian2.core.functions import DEFAULT_FUNCTIONS
 
         for kind, implementation in self._before.items():
-            DEFAULT_FUNCTIONS[kind].implementations._implementations[NumpyCodeGenerator] = implementation
+            DEFAULT_FUNCTIONS[kind].implementations._implementations[NumpyCodeGenerator] = (
+                implementation
+            )
 
     def _words(self, i: np.ndarray, depth: int = 2) -> np.ndarray:
         frame = sys._getframe(depth)
@@ -177,8 +185,9 @@ class RowNoise:
         step = np.uint64(int(self.clock.variables["timestep"].get_value()[0]) + 1)
         seeds = self.seeds[i // self.per_row]
         with np.errstate(over="ignore"):
-            return mix(mix(seeds + step * A) + np.uint64(place) * B
-                       + (i % self.per_row).astype(np.uint64) * C)
+            return mix(
+                mix(seeds + step * A) + np.uint64(place) * B + (i % self.per_row).astype(np.uint64) * C
+            )
 
     def _place(self, frame: Any) -> int:
         """Which call of which code this is, numbered as in the compiled engine."""
@@ -191,8 +200,13 @@ class RowNoise:
                 turn = self._count[name] - 1  # a second initial value, say
                 self._names[code] = f"{name}_{turn}" if turn else name
             line = running.code.run.strip().splitlines()[frame.f_lineno - 1]
-            calls = [x.offset for x in dis.get_instructions(code) if x.positions.lineno == frame.f_lineno
-                     and x.argval in NAMES and x.opname.startswith("LOAD")]
+            calls = [
+                x.offset
+                for x in dis.get_instructions(code)
+                if x.positions.lineno == frame.f_lineno
+                and x.argval in NAMES
+                and x.opname.startswith("LOAD")
+            ]
             turn = sum(offset <= at for offset in calls)
             self._places[code, at] = place_of(self._names[code], line) + max(0, turn - 1)
         return self._places[code, at]

@@ -95,7 +95,8 @@ class Neuron:
                 raise ConfigError(
                     f"the prior of {p.name} reaches from {lowest:.4g} to {highest:.4g} {p.unit}",
                     allowed=f"{low:.4g} to {high:.4g} ({why})",
-                    fix=f"ik.LogNormal(…, unit={p.unit!r}) or ik.Uniform within that range")
+                    fix=f"ik.LogNormal(…, unit={p.unit!r}) or ik.Uniform within that range",
+                )
 
 
 def check_unit(p: Any, given: str) -> None:
@@ -106,7 +107,8 @@ def check_unit(p: Any, given: str) -> None:
         raise ConfigError(
             f"the prior of {p.name} has no unit; the simulator takes {p.name} in {p.unit}",
             fix=f'unit="{p.unit}", as in ik.Uniform(low, high, unit="{p.unit}"); '
-                "inferkit_brian2.with_units(ik.Uniform, …) takes Brian2 quantities")
+            "inferkit_brian2.with_units(ik.Uniform, …) takes Brian2 quantities",
+        )
     from brian2 import Quantity
 
     from inferkit_brian2.quantities import unit
@@ -114,12 +116,15 @@ def check_unit(p: Any, given: str) -> None:
     told = Quantity(unit(given, f"prior of {p.name}"))
     mine = Quantity(unit(p.unit, p.name))
     if told.dim is not mine.dim:
-        raise ConfigError(f"the prior of {p.name} is in {given}",
-                          allowed=f"a unit of {p.unit or 'no dimension'}")
+        raise ConfigError(
+            f"the prior of {p.name} is in {given}", allowed=f"a unit of {p.unit or 'no dimension'}"
+        )
     if abs(float(told) / float(mine) - 1) > 1e-12:
         raise ConfigError(
-            f"the prior of {p.name} is in {given}, the simulator takes {p.unit}", allowed=p.unit,
-            fix=f'a default in {given}: parameters = {{{p.name} = "… {given}"}}')
+            f"the prior of {p.name} is in {given}, the simulator takes {p.unit}",
+            allowed=p.unit,
+            fix=f'a default in {given}: parameters = {{{p.name} = "… {given}"}}',
+        )
 
 
 def prior_support(prior: Any, name: str) -> tuple[float, float]:
@@ -149,14 +154,24 @@ class Compiled:
         pick = np.minimum(np.arange(block), n - 1)  # the last row fills up
         full = {k: np.repeat(v[pick], many) for k, v in columns.items()}
         self.program.run(full, seeds[pick], rows)
-        return outputs(self.model, self._traces(rows * many, n * many), *self._spikes(n * many),
-                       {k.removeprefix("state."): self.program.read(k)[: n * many]
-                        for k in self.program.told["results"] if k.startswith("state.")}, n)
+        return outputs(
+            self.model,
+            self._traces(rows * many, n * many),
+            *self._spikes(n * many),
+            {
+                k.removeprefix("state."): self.program.read(k)[: n * many]
+                for k in self.program.told["results"]
+                if k.startswith("state.")
+            },
+            n,
+        )
 
     def _traces(self, width: int, neurons: int) -> list[np.ndarray]:
         """A view (neurons, T) of each variable."""
-        return [self.program.read(f"trace.{name}").reshape(-1, width).T[:neurons]
-                for name in self.model.c.record]
+        return [
+            self.program.read(f"trace.{name}").reshape(-1, width).T[:neurons]
+            for name in self.model.c.record
+        ]
 
     def _spikes(self, neurons: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.model.c.spikes:
@@ -177,9 +192,24 @@ class Blueprint:
         """What the program depends on; defaults and features are not among it."""
         c = self.config
         names = {k: str(v).partition(" ")[2] for k, v in c.parameters.items()}
-        return [c.equations, c.threshold, c.reset, c.refractory, c.method, c.namespace, names,
-                c.initial, [(k, vars(v)) for k, v in c.inputs.items()], c.duration, c.dt, c.record,
-                c.record_dt, c.spikes, [vars(s) for s in c.summaries], c.block]
+        return [
+            c.equations,
+            c.threshold,
+            c.reset,
+            c.refractory,
+            c.method,
+            c.namespace,
+            names,
+            c.initial,
+            [(k, vars(v)) for k, v in c.inputs.items()],
+            c.duration,
+            c.dt,
+            c.record,
+            c.record_dt,
+            c.spikes,
+            [vars(s) for s in c.summaries],
+            c.block,
+        ]
 
     def pickled(self) -> bytes:
         import pickle
@@ -199,8 +229,9 @@ class Blueprint:
         if made.spikes is not None:
             results |= {f"spikes.{v}": made.spikes.variables[v] for v in ("i", "t")}
         arguments = {f.variable: group.variables[f.variable] for f in self.model.free.values()}
-        return compiled.Composed(made.network, self.model.steps * self.model.dt * second, arguments,
-                                 results, group)
+        return compiled.Composed(
+            made.network, self.model.steps * self.model.dt * second, arguments, results, group
+        )
 
     def begin(self, made: compiled.Composed) -> None:
         self.model.begin(made.parts)
@@ -214,8 +245,14 @@ def state_names(model: Model) -> list[str]:
     return [*sorted(model.equations.diff_eq_names), *inputs.summary_equations(model).names]
 
 
-def outputs(model: Model, traces: list[np.ndarray], i: np.ndarray, t: np.ndarray,
-            state: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+def outputs(
+    model: Model,
+    traces: list[np.ndarray],
+    i: np.ndarray,
+    t: np.ndarray,
+    state: Mapping[str, np.ndarray],
+    n: int,
+) -> dict[str, Any]:
     """The outputs of n rows, in their units, from what all their neurons did."""
     c, many = model.c, model.protocols
     out: dict[str, Any] = {}
@@ -251,8 +288,10 @@ def spike_trains(i: np.ndarray, t: np.ndarray, neurons: int, lost: np.ndarray) -
     order = np.argsort(i, kind="stable")
     i, t = i[order], t[order]
     if lost.any():
-        i, t = np.concatenate([i[~lost[i]], np.flatnonzero(lost)]), np.concatenate(
-            [t[~lost[i]], np.full(lost.sum(), np.nan)])
+        i, t = (
+            np.concatenate([i[~lost[i]], np.flatnonzero(lost)]),
+            np.concatenate([t[~lost[i]], np.full(lost.sum(), np.nan)]),
+        )
         order = np.argsort(i, kind="stable")
         i, t = i[order], t[order]
     counts = np.bincount(i, minlength=neurons)

@@ -20,7 +20,10 @@ from inferkit.errors import DataError, unknown_name
 from inferkit_brian2.config import Input
 from inferkit_brian2.quantities import quantity, unit
 
-VOLTAGE, CURRENT = {"V": 1e3, "mV": 1.0, "uV": 1e-3}, {"A": 1e9, "mA": 1e6, "uA": 1e3, "nA": 1.0, "pA": 1e-3}
+VOLTAGE, CURRENT = (
+    {"V": 1e3, "mV": 1.0, "uV": 1e-3},
+    {"A": 1e9, "mA": 1e6, "uA": 1e3, "nA": 1.0, "pA": 1e-3},
+)
 
 
 @dataclass(frozen=True)
@@ -62,23 +65,34 @@ class Sweeps:
             return np.interp(edges[:-1] + new / 2, old, row)
 
         voltage = mean if new > self.dt else between
-        return replace(self, dt=new, voltage=np.stack([voltage(r) for r in self.voltage]),
-                       current=None if self.current is None else np.stack([mean(r) for r in self.current]))
+        return replace(
+            self,
+            dt=new,
+            voltage=np.stack([voltage(r) for r in self.voltage]),
+            current=None if self.current is None else np.stack([mean(r) for r in self.current]),
+        )
 
     def pick(self, *which: int) -> Sweeps:
         """Some of the sweeps."""
         for k in which:
             if not 0 <= k < len(self):
-                raise DataError(f"there is no sweep {k} in {self.source}", allowed=f"0 to {len(self) - 1}")
+                raise DataError(
+                    f"there is no sweep {k} in {self.source}", allowed=f"0 to {len(self) - 1}"
+                )
         rows = list(which)
-        return replace(self, voltage=self.voltage[rows],
-                       current=None if self.current is None else self.current[rows])
+        return replace(
+            self,
+            voltage=self.voltage[rows],
+            current=None if self.current is None else self.current[rows],
+        )
 
     @property
     def stimulus(self) -> Input:
         """The current as an input of the simulator."""
         if self.current is None:
-            raise DataError(f"{self.source} holds no stimulus", fix='stimulus="…" names its channel or column')
+            raise DataError(
+                f"{self.source} holds no stimulus", fix='stimulus="…" names its channel or column'
+            )
         values = self.current if len(self) > 1 else self.current[0]
         return Input(values=values, unit="nA", dt=f"{self.dt:.12g} ms")
 
@@ -93,14 +107,20 @@ class Sweeps:
         if voltage not in model.equations:
             raise unknown_name("variable", voltage, model.equations.names)
         if model.protocols != len(self):
-            raise DataError(f"there are {len(self)} sweeps, the simulator runs {model.protocols} protocols",
-                            fix="inputs = {I: sweeps.stimulus}, or sweeps.pick(0)")
+            raise DataError(
+                f"there are {len(self)} sweeps, the simulator runs {model.protocols} protocols",
+                fix="inputs = {I: sweeps.stimulus}, or sweeps.pick(0)",
+            )
         if abs(self.dt / (model.dt * 1e3) - 1) > 1e-9:
-            raise DataError(f"the sweeps are sampled every {self.dt:g} ms, the run steps {model.dt * 1e3:g} ms",
-                            fix=f'sweeps.at("{model.dt * 1e3:g} ms")')
+            raise DataError(
+                f"the sweeps are sampled every {self.dt:g} ms, the run steps {model.dt * 1e3:g} ms",
+                fix=f'sweeps.at("{model.dt * 1e3:g} ms")',
+            )
         if self.voltage.shape[1] < model.steps:
-            raise DataError(f"the sweeps last {self.duration}, the run {model.steps * model.dt * 1e3:g} ms",
-                            fix=f'duration = "{self.duration}"')
+            raise DataError(
+                f"the sweeps last {self.duration}, the run {model.steps * model.dt * 1e3:g} ms",
+                fix=f'duration = "{self.duration}"',
+            )
         trace = self.voltage[:, : model.steps]
         out: dict[str, Any] = {}
         for o in model.outputs:
@@ -114,8 +134,10 @@ class Sweeps:
                 out |= self._summary(model, o, voltage, trace)
         lacking = [o.name for o in model.outputs if o.name not in out]
         if lacking:
-            raise DataError(f"a recording holds no {', '.join(lacking)}",
-                            allowed=f"{voltage}, its summaries, and spikes")
+            raise DataError(
+                f"a recording holds no {', '.join(lacking)}",
+                allowed=f"{voltage}, its summaries, and spikes",
+            )
         return built.reducer.observed(out) if built.reducer else out
 
     def _summary(self, model: Any, output: Any, voltage: str, trace: np.ndarray) -> dict[str, Any]:
@@ -125,7 +147,9 @@ class Sweeps:
         for s in model.c.summaries:
             if s.label == output.name and s.of == voltage:
                 start, stop = window(model, s)
-                values = compute[s.kind](trace[:, start:stop], axis=1) / float(unit(output.unit, "v")) * 1e-3
+                values = (
+                    compute[s.kind](trace[:, start:stop], axis=1) / float(unit(output.unit, "v")) * 1e-3
+                )
                 return {output.name: values if len(self) > 1 else values[0]}
         return {}
 
@@ -152,8 +176,14 @@ class SweepsConfig:
 
 
 def read_sweeps(file: Path, c: SweepsConfig) -> Sweeps:
-    read = recording(file, sweeps=c.sweeps or None, start=c.start or None, stop=c.stop or None,
-                     voltage=c.voltage, stimulus=c.stimulus)
+    read = recording(
+        file,
+        sweeps=c.sweeps or None,
+        start=c.start or None,
+        stop=c.stop or None,
+        voltage=c.voltage,
+        stimulus=c.stimulus,
+    )
     return read.at(c.dt) if c.dt else read
 
 
@@ -182,8 +212,16 @@ def crossings(trace: np.ndarray, dt: float, at: float) -> np.ndarray:
     return (np.flatnonzero((trace[1:] > at) & (trace[:-1] <= at)) + 1) * dt
 
 
-def recording(file: str | Path, *, sweeps: Any = None, start: Any = None, stop: Any = None,
-              voltage: str = "", stimulus: str = "", units: tuple[str, str] = ("mV", "nA")) -> Sweeps:
+def recording(
+    file: str | Path,
+    *,
+    sweeps: Any = None,
+    start: Any = None,
+    stop: Any = None,
+    voltage: str = "",
+    stimulus: str = "",
+    units: tuple[str, str] = ("mV", "nA"),
+) -> Sweeps:
     """Sweeps from an NWB, ABF or CSV file.
 
     sweeps: which; left out, all.  start, stop: the part of each that is used.  voltage, stimulus: names
@@ -202,23 +240,30 @@ def recording(file: str | Path, *, sweeps: Any = None, start: Any = None, stop: 
         raise DataError(f"{file} is of no known type", allowed=".nwb, .abf, .csv")
     if sweeps is not None:
         read = read.pick(*sweeps)
-    first, last = (None if t is None else round(float(quantity(str(t), "start, stop", None)) * 1e3 / read.dt)
-                   for t in (start, stop))
+    first, last = (
+        None if t is None else round(float(quantity(str(t), "start, stop", None)) * 1e3 / read.dt)
+        for t in (start, stop)
+    )
     voltage_part = read.voltage[:, first:last]
     if voltage_part.shape[1] < 2:
         raise DataError(f"{file}: no samples from {start} to {stop}", allowed=f"0 to {read.duration}")
     if not np.isfinite(voltage_part).all():
         raise DataError(f"{file} has NaN or Inf in its voltage")
-    return replace(read, voltage=voltage_part,
-                   current=None if read.current is None else read.current[:, first:last])
+    return replace(
+        read,
+        voltage=voltage_part,
+        current=None if read.current is None else read.current[:, first:last],
+    )
 
 
 def from_csv(file: Path, voltage: str, stimulus: str, units: tuple[str, str]) -> Sweeps:
     held = np.genfromtxt(file, delimiter=",", names=True, deletechars="")
     names = list(held.dtype.names or ())
     if len(names) < 2:
-        raise DataError(f"{file} has columns {', '.join(names) or 'without names'}",
-                        allowed="time in ms, then a voltage (v, or v0, v1, …), then a current (I, I0, …)")
+        raise DataError(
+            f"{file} has columns {', '.join(names) or 'without names'}",
+            allowed="time in ms, then a voltage (v, or v0, v1, …), then a current (I, I0, …)",
+        )
     for name in (voltage, stimulus):
         if name and name not in names:
             raise unknown_name(f"column of {file.name}", name, names, DataError)
@@ -226,7 +271,9 @@ def from_csv(file: Path, voltage: str, stimulus: str, units: tuple[str, str]) ->
     steps = np.diff(time)
     if not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
         raise DataError(f"{file}: its first column is no evenly sampled time")
-    columns = [voltage] if voltage else [n for n in names[1:] if n.lower().startswith("v")] or names[1:2]
+    columns = (
+        [voltage] if voltage else [n for n in names[1:] if n.lower().startswith("v")] or names[1:2]
+    )
     currents = [stimulus] if stimulus else [n for n in names[1:] if n.lower().startswith("i")]
     if currents and len(currents) not in (1, len(columns)):
         raise DataError(f"{file} has {len(columns)} voltages and {len(currents)} currents")
@@ -239,10 +286,12 @@ def from_csv(file: Path, voltage: str, stimulus: str, units: tuple[str, str]) ->
 
 def from_neo(file: Path, voltage: str, stimulus: str) -> Sweeps:
     try:
-        from neo.io import AxonIO, NWBIO
+        from neo.io import NWBIO, AxonIO
     except ImportError as cause:
-        raise DataError(f"{file.suffix} files are read through Neo: {cause}",
-                        fix='pip install "inferkit-brian2[neo]"') from None
+        raise DataError(
+            f"{file.suffix} files are read through Neo: {cause}",
+            fix='pip install "inferkit-brian2[neo]"',
+        ) from None
     reader = NWBIO(str(file), mode="r") if file.suffix.lower() == ".nwb" else AxonIO(str(file))
     abf = file.suffix.lower() == ".abf"
     blocks = reader.read() if abf else reader.read_all_blocks()
@@ -263,8 +312,10 @@ def from_neo(file: Path, voltage: str, stimulus: str) -> Sweeps:
             elif said in CURRENT and (not stimulus or name == stimulus):
                 currents.append(row * CURRENT[said])
     if not traces:
-        raise DataError(f"{file} has no voltage {voltage!r}".replace(" ''", ""),
-                        allowed=", ".join(dict.fromkeys(seen)) or "it has no signals")
+        raise DataError(
+            f"{file} has no voltage {voltage!r}".replace(" ''", ""),
+            allowed=", ".join(dict.fromkeys(seen)) or "it has no signals",
+        )
     length = min(len(r) for r in traces)
     if len(rates) > 1:
         raise DataError(f"{file}: sweeps sampled at different rates", fix="sweeps=[…] of one rate")

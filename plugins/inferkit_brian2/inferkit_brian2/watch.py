@@ -1,9 +1,9 @@
 """What is kept of a network: numbers a row from a monitor over copies side by side.
 
-    {monitor = "exc_spikes", size = 80, kind = "rate", bin = "20 ms"}   Hz a bin, mean over the copy's neurons
-    {monitor = "exc_spikes", kind = "counts"}                spikes of each neuron
-    {monitor = "exc_spikes", kind = "spikes"}                all spike times of the copy, in order
-    {monitor = "voltages", kind = "trace", variable = "v", unit = "mV"}     (neurons, time)
+{monitor = "exc_spikes", size = 80, kind = "rate", bin = "20 ms"}   Hz a bin, mean over neurons
+{monitor = "exc_spikes", kind = "counts"}                spikes of each neuron
+{monitor = "exc_spikes", kind = "spikes"}                all spike times of the copy, in order
+{monitor = "voltages", kind = "trace", variable = "v", unit = "mV"}     (neurons, time)
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ KEYS = {"monitor", "kind", "bin", "variable", "unit", "size"}
 
 
 class Watch:
-    """One output of a network.  `size`: the monitor's neurons in one copy; `bin`: of a trace, its step."""
+    """One output of a network.
+
+    `size`: the monitor's neurons in one copy; `bin`: of a trace, its step.
+    """
 
     def __init__(self, name: str, told: Mapping[str, Any], seconds: float):
         what = f"output {name!r}"
@@ -34,10 +37,14 @@ class Watch:
         if self.kind not in KINDS:
             raise unknown_name(f"kind of {what}", self.kind, KINDS)
         if not self.monitor:
-            raise ConfigError(f"{what} names no monitor", fix='{"monitor": "exc_spikes", "kind": "rate"}')
+            raise ConfigError(
+                f"{what} names no monitor", fix='{"monitor": "exc_spikes", "kind": "rate"}'
+            )
         if (self.kind == "trace") != bool(self.variable):
-            raise ConfigError(f"{what}: kind {self.kind!r} with variable {self.variable!r}",
-                              fix='kind "trace" and a variable belong together')
+            raise ConfigError(
+                f"{what}: kind {self.kind!r} with variable {self.variable!r}",
+                fix='kind "trace" and a variable belong together',
+            )
         self.size = int(told.get("size", 0))
         if self.size < 1:
             raise ConfigError(f"{what} needs the number of neurons of one network", fix='"size": 100')
@@ -55,14 +62,23 @@ class Watch:
             return Output(self.name, (self.size,), dims=("neuron",))
         if self.kind == "spikes":
             return Output(self.name, None, unit="ms", description="spike times of all neurons")
-        return Output(self.name, (self.size, self.bins), unit=self.shown, dims=("neuron", "time"),
-                      axis=np.arange(self.bins) * self.bin * 1e3, axis_unit="ms")
+        return Output(
+            self.name,
+            (self.size, self.bins),
+            unit=self.shown,
+            dims=("neuron", "time"),
+            axis=np.arange(self.bins) * self.bin * 1e3,
+            axis_unit="ms",
+        )
 
     def find(self, groups: Mapping[str, Any]) -> Any:
         if self.monitor not in groups:
-            raise unknown_name("monitor", self.monitor,
-                               [n for n, o in groups.items() if "Monitor" in type(o).__name__],
-                               SimulatorError)
+            raise unknown_name(
+                "monitor",
+                self.monitor,
+                [n for n, o in groups.items() if "Monitor" in type(o).__name__],
+                SimulatorError,
+            )
         return groups[self.monitor]
 
     def rows(self, read: Callable[[str], np.ndarray], rows: int, lost: np.ndarray) -> Any:
@@ -71,22 +87,28 @@ class Watch:
             values = read(self.variable).reshape(len(read("t")), rows, -1)
             out = np.moveaxis(values, 0, -1) / float(unit(self.shown, self.name))
             if out.shape[1:] != (self.size, self.bins):
-                raise SimulatorError(f"output {self.name!r} has shape {out.shape[1:]} a network",
-                                     allowed=f"{(self.size, self.bins)}, as size and bin say")
+                raise SimulatorError(
+                    f"output {self.name!r} has shape {out.shape[1:]} a network",
+                    allowed=f"{(self.size, self.bins)}, as size and bin say",
+                )
             return out
         i, t = read("i"), read("t")
         if self.kind == "spikes":
             return self._trains(i, t * 1e3, rows, lost)
         total = rows * self.size
         if len(i) and i.max() >= total:
-            raise SimulatorError(f"output {self.name!r}: neuron {i.max()} of {rows} networks",
-                                 allowed=f"size {self.size} neurons each", fix='"size" of one network')
+            raise SimulatorError(
+                f"output {self.name!r}: neuron {i.max()} of {rows} networks",
+                allowed=f"size {self.size} neurons each",
+                fix='"size" of one network',
+            )
         if self.kind == "counts":
             out = np.bincount(i, minlength=total).reshape(rows, self.size).astype(float)
         else:
             at = np.minimum((t / self.bin + 1e-9).astype(int), self.bins - 1)
             out = np.bincount(i // self.size * self.bins + at, minlength=rows * self.bins).reshape(
-                rows, self.bins) / (self.size * self.bin)
+                rows, self.bins
+            ) / (self.size * self.bin)
         out[lost] = np.nan
         return out
 

@@ -1,69 +1,103 @@
 """Each wrong setting is told what came, what is allowed and what to type."""
 
 import brian2 as b
+import inferkit_brian2 as ib
 import numpy as np
 import pytest
 from neurons import LIF, hh, lif
 
 import inferkit as ik
-import inferkit_brian2 as ib
 from inferkit.errors import ConfigError, DataError, InferkitError, PriorError, SimulatorError
 
 
-@pytest.mark.parametrize(("settings", "error", "said"), [
-    (dict(equations="dv/dt = (EL - v / tau : volt"), ConfigError, "do not parse"),
-    (dict(equations="missing.eqs"), ConfigError, "no file"),
-    (dict(equations=3), ConfigError, "equations is 3"),
-    (dict(equations=LIF + "\nI_0 : amp\n", parameters={"I_0": "1 nA"}), ConfigError, "no constant"),
-    (dict(parameters={"v": "-65 mV"}), ConfigError, 'initial.v" one'),
-    (dict(parameters={"taw": "10 ms"}), ConfigError, "unknown parameter 'taw'"),
-    (dict(parameters={"tau": "ten ms"}), ConfigError, "a number with a unit"),
-    (dict(parameters={"tau": "10 mss"}), ConfigError, "unknown unit 'mss'"),
-    (dict(parameters={"tau": "10 ms", "R": "100 Mohm"}), ConfigError, "nothing defines 'vt'"),
-    (dict(equations=LIF + "\nR : ohm (constant)", parameters={"R": "3 mV", "tau": "1 ms", "vt": "0 mV"}),
-     ConfigError, "of unit volt"),
-    (dict(initial={"w": "0 mV"}), ConfigError, "unknown variable in initial"),
-    (dict(initial={"v": "3 ms"}), ConfigError, "initial: v is '3 ms'"),
-    (dict(record=("u",)), ConfigError, "unknown variable in record"),
-    (dict(record_dt="0.25 ms"), ConfigError, "2.5 steps"),
-    (dict(dt="0 ms"), ConfigError, "above 0"),
-    (dict(dt="3 mV"), ConfigError, "of unit volt"),
-    (dict(block=100), ConfigError, "a multiple of 64"),
-    (dict(threshold="", spikes=True), ConfigError, "no threshold"),
-    (dict(threshold="", reset="", refractory="", record=()), ConfigError, "nothing is recorded"),
-    (dict(units={"v": "nA"}), ConfigError, "measures amp"),
-    (dict(bounds={"x": [0, 1]}), ConfigError, "parameter in bounds"),
-    (dict(bounds={"tau": 3}), ConfigError, "lowest, highest"),
-    (dict(keep=("v",)), ConfigError, "nothing is reduced"),
-    (dict(reduce=["spike_count"], keep=("w",)), ConfigError, "output in keep"),
-    (dict(summaries=[{"of": "v", "start": "90 ms"}], engine="numpy"), ConfigError, "no step lies in"),
-    (dict(duration="", inputs={}), ConfigError, "neither a duration"),
-    (dict(inputs={"I": {"values": [0.1] * 100, "unit": "nA"}}), DataError, "lasts 10 ms, the run 60 ms"),
-    (dict(inputs={"I": {"values": [0.1] * 3000, "unit": "nA", "dt": "0.03 ms"}}), DataError,
-     "sampled every 0.03 ms"),
-    (dict(inputs={"I": {"values": [np.nan] * 600, "unit": "nA"}}), DataError, "NaN"),
-    (dict(inputs={"I": {"value": [1]}}), ConfigError, "unknown key of input"),
-    (dict(inputs={"I": {}}), ConfigError, "just one of"),
-    (dict(inputs={"I": {"values": "no.npy"}}), DataError, "no file"),
-    (dict(inputs={"I": {"steps": ["1 nA", "1 mV"]}}), ConfigError, "different units"),
-    (dict(inputs={"I": {"steps": ["1 nA"], "onset": "9 ms", "end": "3 ms"}}), ConfigError, "onset < end"),
-    (dict(inputs={"I": {"spikes": [5.0]}}), ConfigError, "needs on_spike"),
-    (dict(inputs={"I": {"spikes": [500.0], "on_spike": "v += 1*mV"}}), DataError, "outside the run"),
-    (dict(inputs={"I": {"steps": ["1 nA", "2 nA"]}, "J": {"steps": ["1 nA"] * 3}}), DataError,
-     "different numbers of protocols"),
-])
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        (dict(equations="dv/dt = (EL - v / tau : volt"), ConfigError, "do not parse"),
+        (dict(equations="missing.eqs"), ConfigError, "no file"),
+        (dict(equations=3), ConfigError, "equations is 3"),
+        (dict(equations=LIF + "\nI_0 : amp\n", parameters={"I_0": "1 nA"}), ConfigError, "no constant"),
+        (dict(parameters={"v": "-65 mV"}), ConfigError, 'initial.v" one'),
+        (dict(parameters={"taw": "10 ms"}), ConfigError, "unknown parameter 'taw'"),
+        (dict(parameters={"tau": "ten ms"}), ConfigError, "a number with a unit"),
+        (dict(parameters={"tau": "10 mss"}), ConfigError, "unknown unit 'mss'"),
+        (dict(parameters={"tau": "10 ms", "R": "100 Mohm"}), ConfigError, "nothing defines 'vt'"),
+        (
+            dict(
+                equations=LIF + "\nR : ohm (constant)",
+                parameters={"R": "3 mV", "tau": "1 ms", "vt": "0 mV"},
+            ),
+            ConfigError,
+            "of unit volt",
+        ),
+        (dict(initial={"w": "0 mV"}), ConfigError, "unknown variable in initial"),
+        (dict(initial={"v": "3 ms"}), ConfigError, "initial: v is '3 ms'"),
+        (dict(record=("u",)), ConfigError, "unknown variable in record"),
+        (dict(record_dt="0.25 ms"), ConfigError, "2.5 steps"),
+        (dict(dt="0 ms"), ConfigError, "above 0"),
+        (dict(dt="3 mV"), ConfigError, "of unit volt"),
+        (dict(block=100), ConfigError, "a multiple of 64"),
+        (dict(threshold="", spikes=True), ConfigError, "no threshold"),
+        (dict(threshold="", reset="", refractory="", record=()), ConfigError, "nothing is recorded"),
+        (dict(units={"v": "nA"}), ConfigError, "measures amp"),
+        (dict(bounds={"x": [0, 1]}), ConfigError, "parameter in bounds"),
+        (dict(bounds={"tau": 3}), ConfigError, "lowest, highest"),
+        (dict(keep=("v",)), ConfigError, "nothing is reduced"),
+        (dict(reduce=["spike_count"], keep=("w",)), ConfigError, "output in keep"),
+        (
+            dict(summaries=[{"of": "v", "start": "90 ms"}], engine="numpy"),
+            ConfigError,
+            "no step lies in",
+        ),
+        (dict(duration="", inputs={}), ConfigError, "neither a duration"),
+        (
+            dict(inputs={"I": {"values": [0.1] * 100, "unit": "nA"}}),
+            DataError,
+            "lasts 10 ms, the run 60 ms",
+        ),
+        (
+            dict(inputs={"I": {"values": [0.1] * 3000, "unit": "nA", "dt": "0.03 ms"}}),
+            DataError,
+            "sampled every 0.03 ms",
+        ),
+        (dict(inputs={"I": {"values": [np.nan] * 600, "unit": "nA"}}), DataError, "NaN"),
+        (dict(inputs={"I": {"value": [1]}}), ConfigError, "unknown key of input"),
+        (dict(inputs={"I": {}}), ConfigError, "just one of"),
+        (dict(inputs={"I": {"values": "no.npy"}}), DataError, "no file"),
+        (dict(inputs={"I": {"steps": ["1 nA", "1 mV"]}}), ConfigError, "different units"),
+        (
+            dict(inputs={"I": {"steps": ["1 nA"], "onset": "9 ms", "end": "3 ms"}}),
+            ConfigError,
+            "onset < end",
+        ),
+        (dict(inputs={"I": {"spikes": [5.0]}}), ConfigError, "needs on_spike"),
+        (
+            dict(inputs={"I": {"spikes": [500.0], "on_spike": "v += 1*mV"}}),
+            DataError,
+            "outside the run",
+        ),
+        (
+            dict(inputs={"I": {"steps": ["1 nA", "2 nA"]}, "J": {"steps": ["1 nA"] * 3}}),
+            DataError,
+            "different numbers of protocols",
+        ),
+    ],
+)
 def test_settings(settings, error, said):
     with pytest.raises(error, match=said):
         simulator = lif(**settings).build()
         simulator.simulate({}, np.zeros(1, np.uint64))
 
 
-@pytest.mark.parametrize(("prior", "said"), [
-    (ik.Uniform(5, 30), "has no unit"),
-    (ik.Uniform(5, 30, unit="mV"), "allowed: a unit of pF"),
-    (ik.Uniform(5, 30, unit="nF"), "takes pF"),
-    (ik.Uniform(-5, 30, unit="pF"), "a capacitance is above 0"),
-])
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [
+        (ik.Uniform(5, 30), "has no unit"),
+        (ik.Uniform(5, 30, unit="mV"), "allowed: a unit of pF"),
+        (ik.Uniform(5, 30, unit="nF"), "takes pF"),
+        (ik.Uniform(-5, 30, unit="pF"), "a capacitance is above 0"),
+    ],
+)
 def test_priors(prior, said, tmp_path):
     study = ik.Study(hh(), ik.Prior({"Cm": prior}), path=tmp_path / "run", quiet=True)
     with pytest.raises(ConfigError, match=said):
@@ -88,19 +122,22 @@ def test_priors_from_quantities():
         ib.with_units(ik.Uniform, 1 * b.nS, 2 * b.mV)
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    (dict(batch=None), "takes one function"),
-    (dict(parameters={"exc.w": "much"}), "a number with a unit"),
-    (dict(parameters={"exk.w": 0.1}), "group 'exk'"),
-    (dict(parameters={"exc.w": "1 mV"}), "of unit volt"),
-    (dict(parameters={"exc.v": "1 mV"}), "unknown parameter"),
-    (dict(outputs={"r": {"monitor": "exc_spikes", "kind": "rat", "size": 80}}), "unknown kind"),
-    (dict(outputs={"r": {"monitor": "exc_spikes", "kind": "rate"}}), "number of neurons"),
-    (dict(outputs={"r": {"monitor": "exc", "kind": "trace", "size": 1}}), "belong together"),
-    (dict(outputs={"r": {"monitor": "spikes", "size": 80}}), "unknown monitor"),
-    (dict(structural=("size",)), "structural parameter"),
-    (dict(engine="fast"), "unknown engine"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(batch=None), "takes one function"),
+        (dict(parameters={"exc.w": "much"}), "a number with a unit"),
+        (dict(parameters={"exk.w": 0.1}), "group 'exk'"),
+        (dict(parameters={"exc.w": "1 mV"}), "of unit volt"),
+        (dict(parameters={"exc.v": "1 mV"}), "unknown parameter"),
+        (dict(outputs={"r": {"monitor": "exc_spikes", "kind": "rat", "size": 80}}), "unknown kind"),
+        (dict(outputs={"r": {"monitor": "exc_spikes", "kind": "rate"}}), "number of neurons"),
+        (dict(outputs={"r": {"monitor": "exc", "kind": "trace", "size": 1}}), "belong together"),
+        (dict(outputs={"r": {"monitor": "spikes", "size": 80}}), "unknown monitor"),
+        (dict(structural=("size",)), "structural parameter"),
+        (dict(engine="fast"), "unknown engine"),
+    ],
+)
 def test_networks(settings, said):
     from networks import make
 
@@ -109,7 +146,11 @@ def test_networks(settings, said):
 
 
 def test_a_function_that_returns_no_network():
-    made = ib.network(build=lambda p: 3, parameters={"w": 1.0}, duration="1 ms",
-                      outputs={"s": {"monitor": "m", "size": 1}})
+    made = ib.network(
+        build=lambda p: 3,
+        parameters={"w": 1.0},
+        duration="1 ms",
+        outputs={"s": {"monitor": "m", "size": 1}},
+    )
     with pytest.raises(SimulatorError, match="build returned int"):
         made.simulate({}, np.zeros(1, np.uint64))

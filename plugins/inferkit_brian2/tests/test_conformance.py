@@ -31,8 +31,10 @@ class TestMembrane(SimulatorSuite):
 class TestProtocols(SimulatorSuite):
     @pytest.fixture
     def component(self):
-        return lif(inputs={"I": {"steps": ["0.2 nA", "0.3 nA"], "onset": "5 ms"}},
-                   summaries=[{"of": "v", "kind": "max"}])
+        return lif(
+            inputs={"I": {"steps": ["0.2 nA", "0.3 nA"], "onset": "5 ms"}},
+            summaries=[{"of": "v", "kind": "max"}],
+        )
 
 
 class TestRuntime(SimulatorSuite):

@@ -17,7 +17,10 @@ def test_the_tutorials(tmp_path, monkeypatch):
     space = {"__name__": "documentation"}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(compile(block, PAGE.name, "exec"), space)  # noqa: S102
-    for samples, truth in ((space["samples"], {"g_na": 32.0, "g_kd": 6.0}), (space["found"], space["truth"])):
+    for samples, truth in (
+        (space["samples"], {"g_na": 32.0, "g_kd": 6.0}),
+        (space["found"], space["truth"]),
+    ):
         for name, value in truth.items():
             assert abs(samples[name].mean() - value) < 4 * samples[name].std()
     assert space["samples"]["g_kd"].std() < 1.5
@@ -33,8 +36,13 @@ def test_the_study_file(tmp_path, monkeypatch):
     text = PAGE.read_text()
     (tmp_path / "hh.eqs").write_text(re.search(r'HH = """\n(.*?)"""', text, re.DOTALL)[1])
     t = np.arange(1000) * 0.05
-    np.savetxt(tmp_path / "cell.csv", np.column_stack([t, np.sin(t) - 60, t > 10]), delimiter=",",
-               header="t,v,I", comments="")
+    np.savetxt(
+        tmp_path / "cell.csv",
+        np.column_stack([t, np.sin(t) - 60, t > 10]),
+        delimiter=",",
+        header="t,v,I",
+        comments="",
+    )
     (tmp_path / "study.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
     study, told = study_file.read(tmp_path / "study.toml")
     assert told.simulations == 2000 and study.observed["v"].shape == (250,)

@@ -1,12 +1,12 @@
 """Networks side by side: rows independent to the byte, and like single networks in distribution."""
 
+import inferkit_brian2 as ib
 import numpy as np
 import pytest
-from brian2 import Network, NeuronGroup, SpikeMonitor, mV, ms
+from brian2 import Network, NeuronGroup, SpikeMonitor, mV
 from networks import E, make
 
 import inferkit as ik
-import inferkit_brian2 as ib
 from inferkit import seeds
 
 
@@ -30,28 +30,51 @@ def test_a_row_is_the_same_beside_any_others():
 
 
 def test_a_study_of_networks(tmp_path):
-    study = ik.Study(make(), ik.Prior({"exc.w": ik.Uniform(0.02, 0.08), "exc.drive": ik.Uniform(14, 20, unit="mV")}),
-                     path=tmp_path / "run", seed=1, quiet=True, executor=ik.executor("local", workers=1),
-                     features={"rate": lambda x: x["rate"].mean(1)})
+    study = ik.Study(
+        make(),
+        ik.Prior({"exc.w": ik.Uniform(0.02, 0.08), "exc.drive": ik.Uniform(14, 20, unit="mV")}),
+        path=tmp_path / "run",
+        seed=1,
+        quiet=True,
+        executor=ik.executor("local", workers=1),
+        features={"rate": lambda x: x["rate"].mean(1)},
+    )
     progress = study.simulate(40)
     assert progress.counts == {"ok": 40} and "networks side by side" in progress.notes.pop()
     first = study.simulations.x()["rate"]
-    other = ik.Study(make(), study.prior, path=tmp_path / "other", seed=1, quiet=True,
-                     executor=ik.executor("local", workers=0))
+    other = ik.Study(
+        make(),
+        study.prior,
+        path=tmp_path / "other",
+        seed=1,
+        quiet=True,
+        executor=ik.executor("local", workers=0),
+    )
     other.simulate(17)
     assert np.array_equal(other.simulations.x()["rate"], first[:17])
 
 
 def single(params):
-    group = NeuronGroup(10, "dv/dt = (mu - v)/(10*ms) + sigma*sqrt(2/(10*ms))*xi : volt", method="euler",
-                        threshold="v > 10*mV", reset="v = 0*mV", name="cells",
-                        namespace={"mu": params["mu"], "sigma": 3 * mV})
+    group = NeuronGroup(
+        10,
+        "dv/dt = (mu - v)/(10*ms) + sigma*sqrt(2/(10*ms))*xi : volt",
+        method="euler",
+        threshold="v > 10*mV",
+        reset="v = 0*mV",
+        name="cells",
+        namespace={"mu": params["mu"], "sigma": 3 * mV},
+    )
     return Network(group, SpikeMonitor(group, name="out"))
 
 
 def test_a_network_built_for_each_row():
-    simulator = ib.network(build=single, parameters={"mu": "8 mV"}, duration="100 ms", engine="numpy",
-                           outputs={"counts": {"monitor": "out", "kind": "counts", "size": 10}})
+    simulator = ib.network(
+        build=single,
+        parameters={"mu": "8 mV"},
+        duration="100 ms",
+        engine="numpy",
+        outputs={"counts": {"monitor": "out", "kind": "counts", "size": 10}},
+    )
     x = simulator.simulate({"mu": np.array([2.0, 8.0, 14.0])}, rows(3))["counts"]
     assert (np.diff(x.sum(1)) > 0).all()
     again = simulator.simulate({"mu": np.array([14.0])}, rows(3)[2:])["counts"]
@@ -60,17 +83,29 @@ def test_a_network_built_for_each_row():
 
 def of_order(n, order):
     """What no array can change: the equations themselves."""
-    group = NeuronGroup(n * 2, f"dv/dt = (20*mV - v)/tau * {int(order)} : volt\ntau : second (constant)",
-                        method="exact", threshold="v > 10*mV", reset="v = 0*mV", name="cells")
+    group = NeuronGroup(
+        n * 2,
+        f"dv/dt = (20*mV - v)/tau * {int(order)} : volt\ntau : second (constant)",
+        method="exact",
+        threshold="v > 10*mV",
+        reset="v = 0*mV",
+        name="cells",
+    )
     return Network(group, SpikeMonitor(group, name="out"))
 
 
 def test_structural_parameters_have_programs_of_their_own():
-    simulator = ib.network(batch=of_order, structural=("order",), duration="50 ms", rows=4,
-                           parameters={"order": 1, "cells.tau": "10 ms"},
-                           outputs={"spikes": {"monitor": "out", "kind": "spikes", "size": 2}})
-    x = simulator.simulate({"order": np.array([1.0, 2.0, 1.0]), "cells.tau": np.array([10.0, 10.0, 20.0])},
-                           rows(3))["spikes"]
+    simulator = ib.network(
+        batch=of_order,
+        structural=("order",),
+        duration="50 ms",
+        rows=4,
+        parameters={"order": 1, "cells.tau": "10 ms"},
+        outputs={"spikes": {"monitor": "out", "kind": "spikes", "size": 2}},
+    )
+    x = simulator.simulate(
+        {"order": np.array([1.0, 2.0, 1.0]), "cells.tau": np.array([10.0, 10.0, 20.0])}, rows(3)
+    )["spikes"]
     period = 10 * np.log(2)
     for row, told in zip(x, (period, period / 2, 2 * period)):
         np.testing.assert_allclose(np.diff(row[::2])[1:], told, atol=0.11)
@@ -80,7 +115,9 @@ def test_structural_parameters_have_programs_of_their_own():
 def test_side_by_side_is_like_one_by_one():
     """Mean rates of compiled copies and of networks in plain Brian2, which draws other numbers."""
     n = 48
-    fast, plain = (make(engine=e).simulate({}, rows(n))["counts"].mean(1) / 0.2 for e in ("cpp", "numpy"))
+    fast, plain = (
+        make(engine=e).simulate({}, rows(n))["counts"].mean(1) / 0.2 for e in ("cpp", "numpy")
+    )
     gap = fast.mean() - plain.mean()
     assert abs(gap) < 4 * np.sqrt((fast.var() + plain.var()) / n)
     assert E == 80

@@ -13,13 +13,21 @@ TRUTH = {"tau": 12.0, "R": 110.0}
 
 def study(tmp_path, **settings):
     component = lif(inputs={"I": {"steps": ["0.25 nA"], "onset": "5 ms"}})
-    x = component.build().simulate({k: np.array([v]) for k, v in TRUTH.items()},
-                                   seeds.row_seeds(9, 0, np.arange(1)))
+    x = component.build().simulate(
+        {k: np.array([v]) for k, v in TRUTH.items()}, seeds.row_seeds(9, 0, np.arange(1))
+    )
     prior = ik.Prior({"tau": ik.Uniform(5, 30, unit="ms"), "R": ik.LogNormal(100, 0.3, unit="Mohm")})
-    return ik.Study(component, prior, path=tmp_path / "run", seed=2, quiet=True,
-                    executor=ik.executor("local", workers=0), observed={k: v[0] for k, v in x.items()},
-                    estimator=ik.estimator("optimise", **settings),
-                    features=["spike_times", {"name": "stats", "output": "v", "which": ["mean", "sd"]}])
+    return ik.Study(
+        component,
+        prior,
+        path=tmp_path / "run",
+        seed=2,
+        quiet=True,
+        executor=ik.executor("local", workers=0),
+        observed={k: v[0] for k, v in x.items()},
+        estimator=ik.estimator("optimise", **settings),
+        features=["spike_times", {"name": "stats", "output": "v", "which": ["mean", "sd"]}],
+    )
 
 
 def test_it_finds_the_truth(tmp_path):
@@ -46,17 +54,34 @@ def test_nevergrad(tmp_path):
 
 
 def test_raw_traces_and_what_cannot_be_searched(tmp_path):
-    component = lif(threshold="", reset="", refractory="", engine="numpy", namespace={"EL": "-65 mV"},
-                    parameters={"tau": "10 ms", "R": "100 Mohm"})
+    component = lif(
+        threshold="",
+        reset="",
+        refractory="",
+        engine="numpy",
+        namespace={"EL": "-65 mV"},
+        parameters={"tau": "10 ms", "R": "100 Mohm"},
+    )
     x = component.build().simulate({k: np.array([v]) for k, v in TRUTH.items()}, np.zeros(1, np.uint64))
-    made = ik.Study(component, ik.Prior({"tau": ik.Uniform(5, 30, unit="ms"), "R": ik.Uniform(50, 200, unit="Mohm")}),
-                    path=tmp_path / "raw", quiet=True, executor=ik.executor("local", workers=0),
-                    estimator=ik.estimator("optimise", population=16, generations=20),
-                    observed={"v": x["v"][0]})
+    made = ik.Study(
+        component,
+        ik.Prior({"tau": ik.Uniform(5, 30, unit="ms"), "R": ik.Uniform(50, 200, unit="Mohm")}),
+        path=tmp_path / "raw",
+        quiet=True,
+        executor=ik.executor("local", workers=0),
+        estimator=ik.estimator("optimise", population=16, generations=20),
+        observed={"v": x["v"][0]},
+    )
     best = made.fit().map()
     assert all(abs(best[k] / v - 1) < 0.02 for k, v in TRUTH.items())
-    discrete = ik.Study(component, ik.Prior({"tau": ik.Choice((5.0, 10.0), unit="ms")}), path=tmp_path / "d",
-                        quiet=True, executor=ik.executor("local", workers=0), observed={"v": x["v"][0]},
-                        estimator="optimise")
+    discrete = ik.Study(
+        component,
+        ik.Prior({"tau": ik.Choice((5.0, 10.0), unit="ms")}),
+        path=tmp_path / "d",
+        quiet=True,
+        executor=ik.executor("local", workers=0),
+        observed={"v": x["v"][0]},
+        estimator="optimise",
+    )
     with pytest.raises(EstimatorError, match="continuous"):
         discrete.fit()

@@ -1,19 +1,21 @@
 """Recorded sweeps become inputs and observations."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from inferkit_brian2 import recording
 from neurons import lif
 
 from inferkit import seeds
 from inferkit.errors import DataError, InferkitError
-from inferkit_brian2 import recording
 
 
 def made(steps=("0.2 nA", "0.3 nA")):
     """What a cell of known parameters does, as if it had been recorded every 0.1 ms."""
-    component = lif(inputs={"I": {"steps": list(steps), "onset": "5 ms", "end": "50 ms"}}, engine="numpy")
+    component = lif(
+        inputs={"I": {"steps": list(steps), "onset": "5 ms", "end": "50 ms"}}, engine="numpy"
+    )
     x = component.build().simulate({}, seeds.row_seeds(1, 0, np.arange(1)))
     current = np.stack([np.r_[np.zeros(50), np.full(450, float(s[:3])), np.zeros(100)] for s in steps])
     return x["v"][0], current
@@ -31,8 +33,12 @@ def test_a_csv_file(tmp_path):
     v, i = made()
     sweeps = recording(csv(tmp_path, v, i))
     assert len(sweeps) == 2 and sweeps.dt == 0.1 and sweeps.duration == "60 ms"
-    component = lif(inputs={"I": sweeps.stimulus}, duration="", threshold="v > -50*mV",
-                    parameters={"tau": "10 ms", "R": "100 Mohm"})
+    component = lif(
+        inputs={"I": sweeps.stimulus},
+        duration="",
+        threshold="v > -50*mV",
+        parameters={"tau": "10 ms", "R": "100 Mohm"},
+    )
     assert component.build().model.protocols == 2
     observed = sweeps.observed(component)
     np.testing.assert_allclose(observed["v"], v, atol=1e-9)
@@ -58,14 +64,30 @@ def test_an_nwb_file(tmp_path):
     pytest.importorskip("neo")
     v, i = made()
     file = tmp_path / "cell.nwb"
-    held = pynwb.NWBFile("a cell", "id", datetime(2024, 1, 1, tzinfo=timezone.utc))
+    held = pynwb.NWBFile("a cell", "id", datetime(2024, 1, 1, tzinfo=UTC))
     device = held.create_device("amplifier")
     electrode = held.create_icephys_electrode(name="e", device=device, description="sharp")
     for k in range(2):
-        held.add_acquisition(pynwb.icephys.CurrentClampSeries(
-            name=f"voltage_{k}", data=v[k] * 1e-3, electrode=electrode, gain=1.0, rate=1e4, unit="volts"))
-        held.add_stimulus(pynwb.icephys.CurrentClampStimulusSeries(
-            name=f"current_{k}", data=i[k] * 1e-9, electrode=electrode, gain=1.0, rate=1e4, unit="amperes"))
+        held.add_acquisition(
+            pynwb.icephys.CurrentClampSeries(
+                name=f"voltage_{k}",
+                data=v[k] * 1e-3,
+                electrode=electrode,
+                gain=1.0,
+                rate=1e4,
+                unit="volts",
+            )
+        )
+        held.add_stimulus(
+            pynwb.icephys.CurrentClampStimulusSeries(
+                name=f"current_{k}",
+                data=i[k] * 1e-9,
+                electrode=electrode,
+                gain=1.0,
+                rate=1e4,
+                unit="amperes",
+            )
+        )
     with pynwb.NWBHDF5IO(str(file), "w") as io:
         io.write(held)
     sweeps = recording(file)
@@ -84,8 +106,9 @@ def test_an_abf_file(tmp_path, monkeypatch, protocol):
         out = []
         for row in rows:
             segment = neo.Segment()
-            segment.analogsignals.append(neo.AnalogSignal(row[:, None] * unit, sampling_rate=10 * units.kHz,
-                                                          name=name))
+            segment.analogsignals.append(
+                neo.AnalogSignal(row[:, None] * unit, sampling_rate=10 * units.kHz, name=name)
+            )
             out.append(segment)
         return out
 
