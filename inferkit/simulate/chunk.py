@@ -72,6 +72,7 @@ def run_chunk(job: Job, chunk: Chunk, *, journal: Journal | None = None,
             except KeyboardInterrupt:  # in the user's own process: keep what finished
                 runner.flush()
                 raise
+        receipt.note = str(getattr(simulator, "note", ""))
     except InferkitError as cause:
         receipt.error = cause
     finally:
