@@ -24,7 +24,8 @@ def tvb() -> SimpleNamespace:
         warnings.simplefilter("ignore")
         from tvb.datatypes import connectivity, cortex, equations, patterns, region_mapping
         from tvb.simulator import coupling, integrators, models, monitors, noise, simulator
-    logging.getLogger("tvb").setLevel(logging.ERROR)
+        from tvb.basic.logger.builder import GLOBAL_LOGGER_BUILDER
+    GLOBAL_LOGGER_BUILDER.set_loggers_level(logging.ERROR)
     return SimpleNamespace(
         connectivity=connectivity, cortex=cortex, equations=equations, patterns=patterns,
         region_mapping=region_mapping, coupling=coupling, integrators=integrators, models=models,

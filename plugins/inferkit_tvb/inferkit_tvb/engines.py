@@ -29,7 +29,9 @@ def choose(c: TVBConfig, sim: Any, paths: Any, watched: Any) -> Any:
 
 def make(name: str, c: TVBConfig, sim: Any, paths: Any, watched: Any) -> Any:
     if name == "compiled":
-        raise CannotRun("not built yet")
+        from inferkit_tvb.compiled import Compiled
+
+        return Compiled(c, sim, paths, watched)
     if name == "blocks":
         raise CannotRun("not built yet")
     return Plain(c, paths, watched)

@@ -31,7 +31,8 @@ class Plain:
     def __init__(self, c: TVBConfig, paths: Paths, watched: tuple[Watched, ...]):
         self.c, self.paths, self.watched = c, paths, watched
 
-    def run(self, values: Values, seeds: np.ndarray) -> tuple[dict[str, np.ndarray], dict[int, float]]:
+    def run(self, values: Values, seeds: np.ndarray, free: frozenset = frozenset()
+            ) -> tuple[dict[str, np.ndarray], dict[int, float]]:
         """The outputs of all rows, and the time of divergence (ms) of those that diverged."""
         out = {o.name: np.full((values.n, *o.shape), np.nan) for w in self.watched for o in w.outputs}
         diverged: dict[int, float] = {}

@@ -74,7 +74,7 @@ class TVB:
             values = self._parts[1].settle(theta, len(seeds))
         except ConfigError as cause:  # a path that is unknown is the row's fault as well
             raise SimulatorError(cause.what, allowed=cause.allowed, fix=cause.fix) from cause
-        out, diverged = self.engine.run(values, seeds)
+        out, diverged = self.engine.run(values, seeds, frozenset(theta))
         for i in diverged:
             for value in out.values():
                 value[i] = np.nan
