@@ -41,7 +41,7 @@ class CMon(ct.Structure):
 class CJob(ct.Structure):
     _fields_ = [*((n, i64) for n in ("N", "rows", "cells", "mode", "steps", "K", "horizon",
                                      "history_mode", "n_long", "n_short", "monitors", "ring_size", "s",
-                                     "started")),
+                                     "started", "ring_unused")),
                 *((n, ptr) for n in (
                     "depth", "row", "wind", "place", "ptr_long", "ptr_short", "src_long", "lag_long",
                     "src_short", "lag_short", "w_long", "w_short", "w_now", "par", "par_stride", "ring",
@@ -307,6 +307,7 @@ class Group:
             now = np.zeros((self.N, wide), self.real)
             now[:, : self.N] = net.now
             job.w_now = self.point(now)
+            job.ring_unused = not len(net.long[1]) and not net.short[2].any()
         job.ring = self.point(np.zeros(max(1, streams * job.ring_size), self.real))
         if self.mode:
             for name in ("now", "now_next", "dense"):

@@ -196,7 +196,7 @@ typedef struct {
 
 typedef struct {
     int64_t N, rows, cells, mode, steps, K, horizon, history_mode, n_long, n_short, monitors, ring_size;
-    int64_t s, started;
+    int64_t s, started, ring_unused;
     const int64_t *depth, *row, *wind;
     int64_t *place;
     const int64_t *ptr_long, *ptr_short;

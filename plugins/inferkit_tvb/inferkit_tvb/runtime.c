@@ -212,17 +212,23 @@ static void FN(prefill)(Job *j) {
     free(buffer);
 }
 
+/* Where in node i's ring the step after s0 + from lies (stepwise runs keep count). */
+static inline long FN(spot)(const Job *j, long i, long s0, long from) {
+    return j->n_short ? j->place[i] + 1 : (s0 + 1 + from + j->wind[i]) % j->depth[i];
+}
+
 /* From step s0 (done) to s0 + len of one cell, whose sums are A [stream][K][L]; keeps streams. */
 static void FN(cell)(Job *j, long cell, long s0, long from, long to, const real *A, const real *z,
                      real *streams, const real *const *P) {
     real *x = j->state + cell * NV * L, *sums = j->sums + cell * NSUM * L;
     real *out[NS + 1];
+    long at = j->mode == 0 ? FN(spot)(j, cell, s0, from) : 0;
     for (long k = from, seg = 0; k < to;) {
         while (j->seg_end[seg] <= k) seg++;
         long end = j->seg_end[seg] < to ? j->seg_end[seg] : to;
         for (int q = 0; q < NS; q++)
             out[q] = j->mode == 0
-                ? j->ring + q * j->ring_size + (j->row[cell] + (s0 + 1 + j->wind[cell]) % j->depth[cell] + k) * L
+                ? j->ring + q * j->ring_size + (j->row[cell] + at + k - from) * L
                 : streams + (q * j->K + k) * L;
         FN(advance)(end - k, A + k * L, j->K * L, x, P, z + k * NZ * L, j->stim + (j->stim ? s0 + k : 0),
                     (real)j->dt, out, sums);
@@ -282,13 +288,17 @@ static int FN(bad)(Job *j, long s) { /* lanes that left the finite numbers; 1 if
 static void FN(keep)(Job *j, long cell, long s0, long from, long to, const real *streams) {
     for (int q = 0; q < NS; q++) {
         if (j->mode == 0) {
-            long at = (s0 + 1 + j->wind[cell]) % j->depth[cell] + from;
+            long at = FN(spot)(j, cell, s0, from);
             real *row = j->ring + q * j->ring_size + j->row[cell] * L;
             FN(mirror)(j, row, cell, at, to - from, L);
             continue;
         }
+        if (j->ring_unused) {
+            memcpy(j->now_next + (q * j->cells + cell) * L, streams + (q * j->K + to - 1) * L, L * sizeof(real));
+            continue;
+        }
         for (int l = 0; l < FN(lanes_of)(j, cell); l++) {
-            long i = cell * L + l, at = (s0 + 1 + from + j->wind[i]) % j->depth[i];
+            long i = cell * L + l, at = FN(spot)(j, i, s0, from);
             real *row = j->ring + q * j->ring_size + j->row[i];
             for (long k = from; k < to; k++) row[at + k - from] = streams[(q * j->K + k) * L + l];
             j->now_next[q * j->cells * L + i] = streams[(q * j->K + to - 1) * L + l];
@@ -306,14 +316,15 @@ static void FN(one_step)(Job *j, long s0, long k, const real *all, real *A, cons
     if (j->mode == 1) { /* lag 0 as a product with the matrix, all nodes at once */
         for (int q = 0; q < NS; q++) {
             real *restrict a = j->dense + q * wide;
-            for (long i = 0; i < wide; i++)
-                a[i] = all ? all[(((i / L) * NS + q) * K + k) * L + i % L] : 0;
+            memset(a, 0, wide * sizeof(real));
+            for (long c = 0; c < cells && all; c++)
+                memcpy(a + c * L, all + ((c * NS + q) * K + k) * L, L * sizeof(real));
             for (long n = 0; n < j->N && j->w_now; n++) {
                 real xn = j->now[q * wide + n];
                 const real *restrict w = j->w_now + n * wide;
                 for (long i = 0; i < wide; i++) a[i] += w[i] * xn;
             }
-            for (long i = 0; i < j->N; i++)
+            for (long i = 0; i < j->N && !j->ring_unused; i++)
                 for (long e = j->ptr_short[i]; e < j->ptr_short[i + 1]; e++) {
                     long n = j->src_short[e];
                     if (j->w_now && j->lag_short[e] == 0) continue;
@@ -344,7 +355,7 @@ static void FN(one_step)(Job *j, long s0, long k, const real *all, real *A, cons
         FN(cell)(j, c, s0, k, k + 1, A, z + c * zn * L, sv, P);
         FN(keep)(j, c, s0, k, k + 1, sv);
     }
-    for (long n = 0; n < j->N; n++) if (++j->place[n] == j->depth[n]) j->place[n] = 0;
+    for (long n = 0; n < j->N && !j->ring_unused; n++) if (++j->place[n] == j->depth[n]) j->place[n] = 0;
     if (j->mode == 1)
         for (int q = 0; q < NS; q++)
             for (long i = 0; i < j->N; i++) j->now[q * wide + i] = j->now_next[q * wide + i];

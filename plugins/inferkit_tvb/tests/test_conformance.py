@@ -33,3 +33,23 @@ class TestDeterministic(SimulatorSuite):
     @pytest.fixture
     def component(self):
         return small(engine="tvb", integrator="HeunDeterministic", initial={"r": 0.1, "V": -2.0})
+
+
+class TestCompiled(SimulatorSuite):
+    rows = 21  # full groups, a part of one, and a row left over
+
+    @pytest.fixture
+    def component(self):
+        return small(engine="compiled", regional=["model.eta"], groups=["model.J[lh-*]"],
+                     connectivity="synthetic-20", monitors=[
+                         {"kind": "TemporalAverage", "period": 1.0}, {"kind": "Bold", "period": 4.0},
+                         {"kind": "BalloonWindkessel", "period": 5.0},
+                         {"kind": "GlobalAverage", "period": 2.0, "variables": ["r"]}])
+
+
+class TestCompiledWithoutDelays(SimulatorSuite):
+    rows = 10
+
+    @pytest.fixture
+    def component(self):
+        return small(engine="compiled", delays=False, precision="float64")
