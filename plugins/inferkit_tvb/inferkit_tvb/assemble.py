@@ -24,8 +24,9 @@ def tvb() -> SimpleNamespace:
         warnings.simplefilter("ignore")
         from tvb.datatypes import connectivity, cortex, equations, patterns, region_mapping
         from tvb.simulator import coupling, integrators, models, monitors, noise, simulator
-        from tvb.basic.logger.builder import GLOBAL_LOGGER_BUILDER
-    GLOBAL_LOGGER_BUILDER.set_loggers_level(logging.ERROR)
+    for name in list(logging.root.manager.loggerDict):  # each has a level of its own
+        if name.partition(".")[0] == "tvb":
+            logging.getLogger(name).setLevel(logging.ERROR)
     return SimpleNamespace(
         connectivity=connectivity, cortex=cortex, equations=equations, patterns=patterns,
         region_mapping=region_mapping, coupling=coupling, integrators=integrators, models=models,

@@ -339,7 +339,7 @@ class Group:
         job.par = self.point(np.array(pointers + [0], np.uint64))
         job.par_stride = self.point(np.array(strides + [0], np.int64))
         nv = model.nvar
-        state = np.zeros((self.cells, nv, L), self.real)
+        state = np.zeros((self.cells, 2 * nv, L), self.real)  # values, and what rounding took from them
         if values.initial:
             for k, s in enumerate(model.state_variables):
                 low, high = model.state_variable_range.get(s, (0.0, 0.0))

@@ -5,7 +5,9 @@ With x the states, c the coupling (held over a step), D the noise's dispersion, 
     Heun:   x~ = x + dt f(x, c) + n + dt u,    x' = x + dt/2 (f(x, c) + f(x~, c)) + n + dt u
     Euler:  x' = x + dt f(x, c) + n + dt u,    n = sqrt(2 D dt) xi
 
-each clipped to the model's bounds, as TVB's integrators do.  What depends on parameters alone is
+each clipped to the model's bounds, as TVB's integrators do.  In single precision x' is a compensated
+sum (Kahan): what rounding took from one step is given to the next, so that slow variables, whose steps
+are near the last digit, move as they should.  What depends on parameters alone is
 computed before the loop; each statement is written once for each of the U vectors of a group, so that
 their latencies overlap.
 """
@@ -191,6 +193,9 @@ def _advance(eq: Equations, u: int, double: bool) -> str:
     body_states = {v: f"x{v}" for v in range(len(eq.states))}
     for v in range(len(eq.states)):
         before += [f"V x{v}_{k} = LOAD(x + {v} * L + {k} * W);" for k in range(u)]
+    if not double:
+        for v in range(len(eq.states)):
+            before += [f"V e{v}_{k} = LOAD(x + ({v} + NV) * L + {k} * W);" for k in range(u)]
     for a in range(len(eq.summed)):
         before += [f"V m{a}_{k} = LOAD(sums + {a} * L + {k} * W);" for k in range(u)]
 
@@ -220,11 +225,18 @@ def _advance(eq: Equations, u: int, double: bool) -> str:
             name = w.new(lambda k: f"x{v}_{k} + {d}_{k} * dt{plus(v, k)}")
             guess[v] = _clip(w, name, *bounds[v]) if v in bounds else name
         second = stage(guess, "guess")
-        for v, (a, b) in enumerate(zip(first, second)):
-            new.append(w.new(lambda k: f"x{v}_{k} + ({a}_{k} + {b}_{k}) * (dt * {real(0.5)}){plus(v, k)}"))
+        steps = [w.new(lambda k: f"({a}_{k} + {b}_{k}) * (dt * {real(0.5)}){plus(v, k)}")
+                 for v, (a, b) in enumerate(zip(first, second))]
     else:
-        for v, d in enumerate(first):
-            new.append(w.new(lambda k: f"x{v}_{k} + {d}_{k} * dt{plus(v, k)}"))
+        steps = [w.new(lambda k: f"{d}_{k} * dt{plus(v, k)}") for v, d in enumerate(first)]
+    for v, step in enumerate(steps):
+        if not double:
+            bare = step
+            step = w.new(lambda k: f"{bare}_{k} + e{v}_{k}")
+        name = w.new(lambda k: f"x{v}_{k} + {step}_{k}")
+        if not double:
+            w.lines += [f"e{v}_{k} = {step}_{k} - ({name}_{k} - x{v}_{k});" for k in range(u)]
+        new.append(name)
     new = [_clip(w, name, *bounds[v]) if v in bounds else name for v, name in enumerate(new)]
     then = dict(enumerate(new))
     for q, f in enumerate(eq.sources):
@@ -236,6 +248,9 @@ def _advance(eq: Equations, u: int, double: bool) -> str:
     for v, name in then.items():
         w.lines += [f"x{v}_{k} = {name}_{k};" for k in range(u)]
     after = [f"STORE(x + {v} * L + {k} * W, x{v}_{k});" for v in range(len(eq.states)) for k in range(u)]
+    if not double:
+        after += [f"STORE(x + ({v} + NV) * L + {k} * W, e{v}_{k});"
+                  for v in range(len(eq.states)) for k in range(u)]
     after += [f"STORE(sums + {a} * L + {k} * W, m{a}_{k});"
               for a in range(len(eq.summed)) for k in range(u)]
     loop = ["for (long k = 0; k < len; k++) {", *(f"    {line}" for line in w.lines), "}"]

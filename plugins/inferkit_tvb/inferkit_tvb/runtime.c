@@ -10,17 +10,16 @@
 
 
 static void FN(fill)(long n, uint32_t *st, real *z) { /* n rows of L normals; n is even */
-    for (int u = 0; u < U; u++) {
-        U8 s[4];
-        for (int q = 0; q < 4; q++) s[q] = *(U8 *)(st + q * L + u * W);
-        for (long k = 0; k < n; k += 2) {
+    U8 s[U][4];
+    for (int u = 0; u < U; u++) for (int q = 0; q < 4; q++) s[u][q] = *(U8 *)(st + q * L + u * W);
+    for (long k = 0; k < n; k += 2)
+        for (int u = 0; u < U; u++) {
             V a, b;
-            pair(s, &a, &b);
+            pair(s[u], &a, &b);
             STORE(z + k * L + u * W, a);
             STORE(z + (k + 1) * L + u * W, b);
         }
-        for (int q = 0; q < 4; q++) *(U8 *)(st + q * L + u * W) = s[q];
-    }
+    for (int u = 0; u < U; u++) for (int q = 0; q < 4; q++) *(U8 *)(st + q * L + u * W) = s[u][q];
 }
 
 INLINE void FN(edges)(long n, real *restrict a, const real *restrict x, real w) {
@@ -169,7 +168,7 @@ static void FN(prefill)(Job *j) {
     for (long cell = 0; cell < j->cells; cell++) {
         const real *P[NP + 1];
         FN(pointers)(j, cell, P);
-        real *x = j->state + cell * NV * L;
+        real *x = j->state + cell * 2 * NV * L;
         uint32_t *st = j->rng + cell * 4 * L;
         U8 s[U][4];
         for (int u = 0; u < U; u++)
@@ -220,7 +219,7 @@ static inline long FN(spot)(const Job *j, long i, long s0, long from) {
 /* From step s0 (done) to s0 + len of one cell, whose sums are A [stream][K][L]; keeps streams. */
 static void FN(cell)(Job *j, long cell, long s0, long from, long to, const real *A, const real *z,
                      real *streams, const real *const *P) {
-    real *x = j->state + cell * NV * L, *sums = j->sums + cell * NSUM * L;
+    real *x = j->state + cell * 2 * NV * L, *sums = j->sums + cell * NSUM * L;
     real *out[NS + 1];
     long at = j->mode == 0 ? FN(spot)(j, cell, s0, from) : 0;
     for (long k = from, seg = 0; k < to;) {
@@ -267,8 +266,11 @@ static int FN(bad)(Job *j, long s) { /* lanes that left the finite numbers; 1 if
     if (j->mode == 0) {
         V sum[U];
         for (int u = 0; u < U; u++) sum[u] = SPLAT(0);
-        for (long q = 0; q < j->cells * NV; q++)
-            for (int u = 0; u < U; u++) { V x = LOAD(j->state + q * L + u * W); sum[u] += x - x; }
+        for (long c = 0; c < j->cells; c++)
+            for (int q = 0; q < NV * U; q++) {
+                V x = LOAD(j->state + c * 2 * NV * L + q * W);
+                sum[q % U] += x - x;
+            }
         for (int l = 0; l < j->rows; l++) {
             if (j->diverged[l] < 0 && sum[l / W][l % W] != 0) j->diverged[l] = s;
             alive |= j->diverged[l] < 0;
@@ -278,7 +280,7 @@ static int FN(bad)(Job *j, long s) { /* lanes that left the finite numbers; 1 if
     for (long c = 0; c < j->cells; c++)
         for (int v = 0; v < NV; v++)
             for (int l = 0; l < FN(lanes_of)(j, c); l++) {
-                real x = j->state[(c * NV + v) * L + l];
+                real x = j->state[(c * 2 * NV + v) * L + l];
                 if (x - x != 0) { j->diverged[0] = s; return 1; }
             }
     return 0;
