@@ -419,7 +419,7 @@ class Group:
                 p = settings(w.told.hrf_parameters)
                 names = ("epsilon", "tau_s", "tau_f", "tau_0", "alpha", "E_0", "V_0", "k_1", "k_2", "k_3")
                 m.p = (f64 * 11)(m.inner * engine.c.dt / 1000, *(p[n] for n in names))
-                m.state = self.point(np.zeros((self.cells, nv, 4, self.L), self.real))
+                m.state = self.point(np.zeros((self.cells, nv, 4, self.L)))
             made.append(m)
             for k, o in enumerate(w.outputs):
                 self.out[o.name] = _Later(out, k, w) if w.told.kind == "GlobalAverage" else out[k]

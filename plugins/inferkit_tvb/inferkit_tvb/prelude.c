@@ -190,7 +190,7 @@ typedef struct {
     double *acc;
     const double *hrf;
     double shift, scale;
-    real *state;
+    double *state;
     double p[11];
 } Mon;
 

@@ -64,22 +64,17 @@ static inline int FN(lanes_of)(const Job *j, long cell) {
     return left < L ? (int)left : L;
 }
 
-static void FN(balloon)(const Mon *m, real *b, const real *z) { /* b: s, log f, log v, log q */
-    const double *p = m->p;
-    real h = (real)p[0];
-    for (int u = 0; u < U; u++) {
-        V s = LOAD(b + u * W), lf = LOAD(b + L + u * W), lv = LOAD(b + 2 * L + u * W),
-          lq = LOAD(b + 3 * L + u * W), zz = LOAD(z + u * W);
-        V f = vexp(lf), v = vexp(lv), q = vexp(lq), o = vexp(lv * (real)(1 / p[5]));
-        V ds = zz * (real)p[1] - s * (real)(1 / p[2]) - (f - R(1.0)) * (real)(1 / p[3]);
-        V ex = (R(1.0) - vexp((real)log(1 - p[6]) / f)) * (real)(1 / p[6]);
-        V dv = (f - o) / v * (real)(1 / p[4]), dq = (f * ex / q - o / v) * (real)(1 / p[4]);
+static void FN(balloon)(const Mon *m, double *b, const real *z) { /* b: s, log f, log v, log q */
+    const double *p = m->p, h = p[0], rest = log(1 - p[6]);
+    for (int l = 0; l < L; l++) { /* doubles: at rest all is a small difference of ones */
+        double s = b[l], lf = b[L + l], lv = b[2 * L + l], lq = b[3 * L + l];
+        double f = exp(lf), v = exp(lv), q = exp(lq), o = exp(lv / p[5]);
+        double extracted = (1 - exp(rest / f)) / p[6];
         lf += h * s / f;
-        lf = sel(lf > R(5.0), SPLAT(5), sel(lf < R(-5.0), SPLAT(-5), lf));
-        STORE(b + L + u * W, lf);
-        STORE(b + u * W, s + h * ds);
-        STORE(b + 2 * L + u * W, lv + h * dv);
-        STORE(b + 3 * L + u * W, lq + h * dq);
+        b[L + l] = lf > 5 ? 5 : lf < -5 ? -5 : lf;
+        b[l] = s + h * (p[1] * z[l] - s / p[2] - (f - 1) / p[3]);
+        b[2 * L + l] = lv + h * (f - o) / v / p[4];
+        b[3 * L + l] = lq + h * (f * extracted / q - o / v) / p[4];
     }
 }
 
@@ -125,7 +120,7 @@ static void FN(flush)(Job *j, long cell, long s, unsigned due, real *x, real *su
                 }
             }
             if (m->kind == 3) {
-                real *b = m->state + (cell * m->nv + v) * 4 * L;
+                double *b = m->state + (cell * m->nv + v) * 4 * L;
                 if (inner) {
                     real z[L];
                     for (int l = 0; l < L; l++) z[l] = sum[l] / (real)m->inner;
@@ -134,7 +129,7 @@ static void FN(flush)(Job *j, long cell, long s, unsigned due, real *x, real *su
                 }
                 if (keep)
                     for (int l = 0; l < valid; l++) {
-                        double vv = exp((double)b[2 * L + l]), qq = exp((double)b[3 * L + l]);
+                        double vv = exp(b[2 * L + l]), qq = exp(b[3 * L + l]);
                         const double *p = m->p;
                         m->out[base + FN(out_row)(j, l) * m->count * j->N + FN(node)(j, cell, l)] = (out_t)(
                             p[7] * (p[8] * (1 - qq) + p[9] * (1 - qq / vv) + p[10] * (1 - vv)));

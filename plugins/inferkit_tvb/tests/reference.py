@@ -31,7 +31,7 @@ MODELS = {
 }
 MODEL_VALUES = {"Epileptor": {"Ks": -0.5, "Kf": 0.2, "Kvf": 0.1}, "Epileptor2D": {"Ks": -0.5},
                 "EpileptorRestingState": {"Ks": -0.2, "Kf": 0.1}}
-REGIONS, LENGTH, SPEED = 12, 25.0, 3.0
+REGIONS, LENGTH, SPEED = 12, 20.0, 3.0
 
 
 def initial(model, seed=0):
@@ -42,8 +42,8 @@ def initial(model, seed=0):
     for s in m.state_variables:
         low, high = np.asarray(m.state_variable_range[s], float)
         middle, half = (low + high) / 2, (high - low) / 2
-        rows.append(middle + 0.6 * half * rng.uniform(-1, 1, REGIONS))
-    return np.array(rows)
+        rows.append(middle + 0.3 * half * rng.uniform(-1, 1, REGIONS))
+    return np.array(rows, np.float32).astype(float)  # the same start in both precisions
 
 
 def run(model, delays=True, scheme="HeunDeterministic", length=LENGTH, monitor=None, values=None,
