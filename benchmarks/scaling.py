@@ -21,10 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import inferkit as ik
-from inferkit.chunk import Chunk
-from inferkit.shard import Rows
-from inferkit.simulations import Simulations
-from inferkit.store import Store
+from inferkit.data import Chunk
+from inferkit.store import Rows, Simulations, Store
 
 
 def rows_10us(theta, seeds):

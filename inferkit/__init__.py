@@ -26,15 +26,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inferkit.chunk import Chunk, Job, Receipt, run_chunk
-    from inferkit.component import Component, own_simulator
+    from inferkit.commands.grid import Explored, explore
+    from inferkit.data import Chunk, Job, Output, Parameter, Ragged, Receipt
     from inferkit.diagnose import Checks, Context, Verdict
     from inferkit.errors import InferkitError
     from inferkit.estimate import Problem, Training
-    from inferkit.grid import Explored, explore
-    from inferkit.hookspecs import hookimpl
-    from inferkit.importance import corrected
-    from inferkit.posterior import Posterior, Samples, load
+    from inferkit.plugins import (
+        API_VERSION,
+        Component,
+        DiagnosticSpec,
+        EstimatorSpec,
+        ExecutorSpec,
+        FeatureSpec,
+        PriorSpec,
+        SimulatorSpec,
+        hookimpl,
+        own_simulator,
+    )
+    from inferkit.posterior import Posterior, Samples, corrected, load
     from inferkit.prior import (
         Acceptance,
         Beta,
@@ -55,39 +64,27 @@ if TYPE_CHECKING:
         TruncatedNormal,
         Uniform,
     )
-    from inferkit.protocols import Output, Parameter, Ragged
-    from inferkit.specs import (
-        API_VERSION,
-        DiagnosticSpec,
-        EstimatorSpec,
-        ExecutorSpec,
-        FeatureSpec,
-        PriorSpec,
-        SimulatorSpec,
-    )
+    from inferkit.simulate import run_chunk
     from inferkit.study import Study
 
 # What comes from where; imported when first used, so that workers and `inferkit --help` start fast.
 _HOME = {
-    "inferkit.chunk": ("Chunk", "Job", "Receipt", "run_chunk"),
-    "inferkit.component": ("Component", "own_simulator"),
+    "inferkit.commands.grid": ("Explored", "explore"),
+    "inferkit.data": ("Chunk", "Job", "Output", "Parameter", "Ragged", "Receipt"),
     "inferkit.diagnose": ("Checks", "Context", "Verdict"),
     "inferkit.errors": ("InferkitError",),
     "inferkit.estimate": ("Problem", "Training"),
-    "inferkit.grid": ("Explored", "explore"),
-    "inferkit.hookspecs": ("hookimpl",),
-    "inferkit.importance": ("corrected",),
-    "inferkit.posterior": ("Posterior", "Samples", "load"),
+    "inferkit.plugins": (
+        "API_VERSION", "Component", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec",
+        "FeatureSpec", "PriorSpec", "SimulatorSpec", "hookimpl", "own_simulator",
+    ),
+    "inferkit.posterior": ("Posterior", "Samples", "corrected", "load"),
     "inferkit.prior": (
         "Acceptance", "Beta", "Choice", "Constraint", "Exponential", "Gamma", "Given",
         "HalfNormal", "InverseGamma", "LogNormal", "LogUniform", "MultivariateNormal", "Normal",
         "Prior", "Scipy", "StudentT", "TruncatedNormal", "Uniform",
     ),
-    "inferkit.protocols": ("Output", "Parameter", "Ragged"),
-    "inferkit.specs": (
-        "API_VERSION", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec", "FeatureSpec",
-        "PriorSpec", "SimulatorSpec",
-    ),
+    "inferkit.simulate": ("run_chunk",),
     "inferkit.study": ("Study",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -96,7 +93,7 @@ __version__ = "0.1.0"
 
 
 def _component() -> type[Component]:
-    from inferkit.component import Component
+    from inferkit.plugins import Component
 
     return Component
 
@@ -108,7 +105,7 @@ def simulator(which: Any, /, **settings: Any) -> Component:
     """
     if isinstance(which, str):
         return _component().choose("simulator", which, settings)
-    from inferkit.component import own_simulator as own
+    from inferkit.plugins import own_simulator as own
 
     return own(which, **settings)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
-
-from inferkit.simulate import Progress
 
 PLAIN_EVERY = 30.0
 
@@ -57,6 +57,38 @@ def line(p: Progress) -> str:
     if p.finished:
         return text + f", in {duration(p.seconds)}"
     return text + (f", {duration(p.eta)} left" if p.seconds > 3 else "")
+
+
+@dataclass
+class Progress:
+    """Where a run of simulations stands; handed to whoever shows it."""
+
+    round: int
+    total: int
+    before: int  # rows that were stored already
+    done: int = 0
+    counts: Counter = field(default_factory=Counter)
+    messages: Counter = field(default_factory=Counter)
+    sim_seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    finished: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        return self.done / max(self.seconds, 1e-9)
+
+    @property
+    def failed(self) -> int:
+        return sum(v for k, v in self.counts.items() if k != "ok")
+
+    @property
+    def eta(self) -> float | None:
+        left = self.total - self.before - self.done
+        return left / self.rate if self.done else None
 
 
 class Reporter:

@@ -8,97 +8,13 @@ a class that has these attributes and methods fits, whatever it derives from.  T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from inferkit.chunk import Chunk, Job, Receipt
-    from inferkit.estimate import Problem
-
-Arrays = Mapping[str, Any]  # name -> ndarray (n, ...) or Ragged of n rows
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a simulator.  `default` fills in where the prior leaves it out."""
-
-    name: str
-    shape: tuple[int, ...] = ()
-    unit: str = ""
-    default: Any = None
-    description: str = ""
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a simulator.  `shape` is one row's shape; None means ragged (`Ragged`).
-
-    `axis` holds the coordinates of the row's first dimension (times in ms, say), for plots and
-    features; `dims` names the dimensions.  `allow_nan` lets NaN through as a legitimate value.
-    """
-
-    name: str
-    shape: tuple[int, ...] | None = ()
-    dtype: str = "float64"
-    unit: str = ""
-    dims: tuple[str, ...] = ()
-    axis: np.ndarray | None = None
-    axis_unit: str = ""
-    allow_nan: bool = False
-    description: str = ""
-
-
-class Ragged:
-    """Rows of different lengths: `values` end to end, row i is offsets[i]:offsets[i+1]."""
-
-    __slots__ = ("values", "offsets")
-
-    def __init__(self, values: np.ndarray, offsets: np.ndarray):
-        self.values = np.ascontiguousarray(values)
-        self.offsets = np.ascontiguousarray(offsets, dtype=np.int64)
-
-    @classmethod
-    def from_rows(cls, rows: Sequence[np.ndarray], dtype=np.float64) -> Ragged:
-        rows = [np.asarray(r, dtype=dtype) for r in rows]
-        offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows], dtype=np.int64)])
-        return cls(np.concatenate(rows) if rows else np.empty(0, dtype), offsets)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.values.dtype
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.values[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:]))
-
-    def __getitem__(self, key):
-        """An integer gives one row; a slice, mask or index array gives a Ragged."""
-        if isinstance(key, (int, np.integer)):
-            i = range(len(self))[key]
-            return self.values[self.offsets[i] : self.offsets[i + 1]]
-        rows = np.arange(len(self))[key]
-        return Ragged.from_rows([self[int(i)] for i in rows], self.dtype)
-
-    def __eq__(self, other) -> bool:
-        return (
-            isinstance(other, Ragged)
-            and np.array_equal(self.offsets, other.offsets)
-            and np.array_equal(self.values, other.values, equal_nan=self.dtype.kind == "f")
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Ragged({len(self)} rows, {len(self.values)} values, {self.dtype})"
+from inferkit.data import Arrays, Chunk, Job, Output, Parameter, Receipt
 
 
 @runtime_checkable
@@ -157,6 +73,25 @@ class Features(Protocol):
     def compute(self, x: Arrays, outputs: Mapping[str, Output]) -> dict[str, np.ndarray]: ...
 
 
+class Problem(Protocol):
+    """What an estimator is given (`inferkit.estimate.Problem` holds more, and says it in full).
+
+    `prior`, `simulations` and `observed` are None where the study has none.  `folder` is the fit's
+    own; files "checkpoint*" in it serve a fit that is begun again, and go when it is finished.
+    """
+
+    prior: Any
+    seed: int
+    folder: Path
+    simulations: Any
+    observed: Any
+    show: Callable[[str, dict], None]
+
+    def rng(self, *fields: int) -> np.random.Generator: ...
+    def training(self, simulations: Any = None) -> Any: ...
+    def simulate(self, proposal: Any, n: int | None = None) -> Any: ...
+
+
 @runtime_checkable
 class Estimator(Protocol):
     """Learns a posterior.  `problem.simulate` is the one way to run the model forward."""
@@ -184,7 +119,7 @@ class Posterior(Protocol):
 class Executor(Protocol):
     """Places chunks of simulations; it never looks inside them.
 
-    `inferkit.chunk.run_chunk` does the work wherever it lands.  A ticket is a string, because
+    `inferkit.simulate.run_chunk` does the work wherever it lands.  A ticket is a string, because
     a job at an HPC site outlives this process; `wait` returns receipts in any order, one a chunk
     that ended, however it ended (`Receipt.lost` where the process running it died).
     `slots` is how many chunks it wants in flight now; it may change.

@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 
 from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
-from inferkit.chunk import Job
-from inferkit.component import Component, own_simulator
+from inferkit.data import Job
 from inferkit.errors import ConfigError, EstimatorError, SimulatorError, unknown_name
+from inferkit.plugins import Component, own_simulator
 from inferkit.posterior import Posterior
 from inferkit.prior import Prior
-from inferkit.progress import Reporter, duration
-from inferkit.simulate import Progress
-from inferkit.simulations import Simulations
-from inferkit.store import Store
+from inferkit.progress import Progress, Reporter, duration
+from inferkit.store import Simulations, Store
 
 HELD_OUT = 10
 """Every tenth simulation of the prior round is kept from training, for the checks."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from inferkit.hookspecs import hookimpl
-from inferkit.specs import (
+from inferkit.plugins import (
     DiagnosticSpec,
     EstimatorSpec,
     ExecutorSpec,
     FeatureSpec,
     PriorSpec,
     SimulatorSpec,
+    hookimpl,
 )
 
 TASKS = "inferkit.builtin.tasks"
@@ -55,7 +55,7 @@ def inferkit_estimators():
 def inferkit_executors():
     yield ExecutorSpec(
         name="local", summary="worker processes on this machine (or none)",
-        target="inferkit.builtin.local:LocalExecutor", config="inferkit.builtin.local:LocalConfig",
+        target="inferkit.simulate.local:LocalExecutor", config="inferkit.simulate.local:LocalConfig",
     )
 
 

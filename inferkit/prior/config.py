@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from inferkit.errors import PluginError, PriorError, closest, unknown_name
 from inferkit.prior import bounded, families, others
+from inferkit.prior.graph import Joint
 from inferkit.prior.record import Record, about, encode
-
-if TYPE_CHECKING:
-    from inferkit.prior.joint import Prior
 
 FAMILIES: dict[str, type[Record]] = {
     cls.family: cls
@@ -130,7 +128,7 @@ def not_a_family(name: str, value: Any, parent: str = "") -> PriorError:
     )
 
 
-def written(prior: Prior) -> dict:
+def written(prior: Joint) -> dict:
     """Plain data that `Prior.from_config` reads."""
     out: dict[str, Any] = {}
     for name, part in prior.parts.items():
@@ -151,9 +149,9 @@ def written(prior: Prior) -> dict:
     return out
 
 
-def identity(prior: Prior) -> dict:
+def identity(prior: Joint) -> dict:
     """The same with a digest in place of each function."""
-    from inferkit.code import code_digest
+    from inferkit.plugins.own_code import code_digest
 
     def told(thing: Any, rule: Any) -> Any:
         try:

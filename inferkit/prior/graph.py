@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -64,6 +64,25 @@ class Graph:
     def _take(self, theta: Mapping[str, np.ndarray], node: Node, rows: np.ndarray) -> dict:
         fixed = rows_of(self.fixed, len(rows))
         return {p: fixed[p] if p in fixed else theta[p][rows] for p in node.parents}
+
+
+class Joint(Protocol):
+    """What tables and study files read of a joint prior (`joint.Prior`, which builds on them)."""
+
+    names: tuple[str, ...]
+    units: Mapping[str, str]
+    dim: int
+    parts: dict[str, Any]
+    graph: Graph
+    constraints: Any
+    fixed: dict[str, np.ndarray]
+
+    @property
+    def reference(self) -> np.ndarray: ...
+    def from_unit(self, cube: np.ndarray) -> np.ndarray: ...
+    def support_contains(self, matrix: np.ndarray) -> np.ndarray: ...
+    def sample(self, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]: ...
+    def pack(self, theta: Mapping[str, Any]) -> np.ndarray: ...
 
 
 def _nodes(parts: Mapping[str, Any], fixed: Mapping[str, np.ndarray]) -> list[Node]:

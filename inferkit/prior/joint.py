@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,6 @@ class Prior:
         self.dim = self.layout.dim
         self.discrete = np.repeat([n.discrete for n in nodes], [n.size for n in nodes])
         self._acceptance: Acceptance | None = None
-        self._reference: np.ndarray | None = None
         self._settle_constraints()
 
     def _settle_constraints(self) -> None:
@@ -242,8 +242,12 @@ class Prior:
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, (d,) each, over 16384 stratified draws: for scaling."""
-        draws = summary.reference(self)
-        return draws.mean(axis=0), draws.std(axis=0)
+        return self.reference.mean(axis=0), self.reference.std(axis=0)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Draws (n, d) that stand for the prior."""
+        return summary.reference(self)
 
     def describe(self) -> list[summary.Row]:
         """A row a number: name, family, unit, mean, 5 % and 95 % quantiles."""
@@ -251,7 +255,8 @@ class Prior:
 
     def condition(self, values: Mapping[str, Any]) -> Prior:
         """p(the rest | values), normalised (a constraint's share is measured anew)."""
-        return summary.condition(self, values)
+        rest, known = summary.condition(self, values)
+        return type(self)(rest, list(self.constraints), fixed=known)
 
     # -- records ------------------------------------------------------------------------------
 

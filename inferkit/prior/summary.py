@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from inferkit.errors import PriorError, unknown_name
-from inferkit.prior.graph import rows_of
-
-if TYPE_CHECKING:
-    from inferkit.prior.joint import Prior
+from inferkit.prior.graph import Joint, rows_of
 
 _DRAWS = 16384
 
@@ -27,27 +24,25 @@ class Row(NamedTuple):
     q95: float
 
 
-def reference(prior: Prior) -> np.ndarray:
+def reference(prior: Joint) -> np.ndarray:
     """Draws (n, d) that stand for the prior: a Latin hypercube's midpoints, cut to the constraints.
 
     Midpoints of equal strata give means and quantiles of single parameters far more exactly than
     as many free draws; the permutations have a fixed seed.
     """
-    if prior._reference is None:
-        rng = np.random.default_rng(0)
-        draws = None
-        if all(node.quick for node in prior.graph.nodes):
-            cube = rng.permuted(np.tile(np.arange(_DRAWS), (prior.dim, 1)), axis=1).T
-            draws = prior.from_unit((cube + 0.5) / _DRAWS)
-            draws = draws[prior.support_contains(draws)]
-        if draws is None or len(draws) < _DRAWS // 8:
-            draws = prior.pack(prior.sample(_DRAWS, rng))
-        prior._reference = draws
-    return prior._reference
+    rng = np.random.default_rng(0)
+    draws = None
+    if all(node.quick for node in prior.graph.nodes):
+        cube = rng.permuted(np.tile(np.arange(_DRAWS), (prior.dim, 1)), axis=1).T
+        draws = prior.from_unit((cube + 0.5) / _DRAWS)
+        draws = draws[prior.support_contains(draws)]
+    if draws is None or len(draws) < _DRAWS // 8:
+        draws = prior.pack(prior.sample(_DRAWS, rng))
+    return draws
 
 
-def describe(prior: Prior) -> list[Row]:
-    draws = reference(prior)
+def describe(prior: Joint) -> list[Row]:
+    draws = prior.reference
     mean = draws.mean(axis=0)
     low, high = np.quantile(draws, [0.05, 0.95], axis=0)
     texts = [node.part for node in prior.graph.nodes for _ in range(node.size)]
@@ -57,7 +52,7 @@ def describe(prior: Prior) -> list[Row]:
     ]
 
 
-def table(prior: Prior) -> str:
+def table(prior: Joint) -> str:
     width = max(map(len, prior.parts))
     lines = [f"Prior of {prior.dim} number{'s' * (prior.dim > 1)}"]
     for node in prior.graph.nodes:
@@ -68,8 +63,8 @@ def table(prior: Prior) -> str:
     return "\n".join(lines)
 
 
-def condition(prior: Prior, values: Mapping[str, Any]) -> Prior:
-    """The prior of the other parameters once some are known.
+def condition(prior: Joint, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The parts that are left once some parameters are known, and all that is known.
 
     A parameter without parents, or with all its parents known, contributes a constant factor and
     is dropped exactly; children of a known parent get its value.  A child whose parents stay
@@ -107,4 +102,4 @@ def condition(prior: Prior, values: Mapping[str, Any]) -> Prior:
     rest = {name: part for name, part in prior.parts.items() if name not in values}
     if not rest:
         raise PriorError("no parameter is left", allowed="values for some of the parameters")
-    return type(prior)(rest, list(prior.constraints), fixed=known)
+    return rest, known

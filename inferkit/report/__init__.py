@@ -14,7 +14,6 @@ from typing import Any
 
 from inferkit import plugins
 from inferkit.diagnose import Checks, Context
-from inferkit.files import write_atomic
 from inferkit.report import (
     calibration,
     computation,
@@ -25,6 +24,7 @@ from inferkit.report import (
     provenance,
 )
 from inferkit.report.section import Section, figure, note, table, text
+from inferkit.store import write_atomic
 
 __all__ = ["Section", "figure", "note", "table", "text", "write"]
 
@@ -68,7 +68,7 @@ _LOADED = re.compile(r"""(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*(?
 
 def _from_plugins(context: Context) -> Iterator[Section]:
     """Sections of third parties, each hook by itself, so that one that breaks harms no other."""
-    for hook in plugins.hooks().inferkit_report_sections.get_hookimpls():
+    for hook in plugins.observers().inferkit_report_sections.get_hookimpls():
         try:
             for section in list(hook.function(*[context for _ in hook.argnames]) or ()):
                 if not isinstance(section, Section):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.builtin.diagnostics.failures import auc
 from inferkit.diagnose import Checks, Context
+from inferkit.diagnose.common import auc
 from inferkit.report import style
 from inferkit.report.section import figure, note, table, text
-from inferkit.shard import STATUS
+from inferkit.store import STATUS
 
 SHOWN = 4000
 

@@ -88,8 +88,7 @@ def _sentence(words: str) -> str:
 
 
 def parameters(context: Context, checks: Checks) -> str:
-    from inferkit.builtin.diagnostics.common import prior_scale
-    from inferkit.builtin.diagnostics.contraction import contraction
+    from inferkit.diagnose.common import contraction, prior_scale
 
     draws, remark = draws_of(context)
     truth = context.truth

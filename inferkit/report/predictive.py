@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Checks, Context, Predictive
+from inferkit.data import Output, Ragged
+from inferkit.diagnose import Checks, Context, Predictive, common
 from inferkit.features import FEATURES
-from inferkit.protocols import Output, Ragged
 from inferkit.report import style
 from inferkit.report.section import figure, note
 

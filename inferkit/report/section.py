@@ -13,11 +13,12 @@ A plugin's hook returns sections made with these:
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from inferkit.report.style import escape, svg
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,6 @@ class Section:
     @property
     def id(self) -> str:
         return self.anchor or re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
-
-
-def escape(value: Any) -> str:
-    return html.escape(str(value), quote=True)
 
 
 def text(value: str) -> str:
@@ -71,8 +68,6 @@ def number(value: float) -> str:
 
 def figure(fig: Any, alt: str, caption: str = "") -> str:
     """A matplotlib Figure as inline SVG; `alt` says what it shows to those who cannot see it."""
-    from inferkit.report.style import svg
-
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (f'<figure><div class="wide picture" tabindex="0">{svg(fig, alt)}</div>'
             f"{said}</figure>")

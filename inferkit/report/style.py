@@ -8,6 +8,7 @@ which colour-blind readers tell apart.
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import re
 from collections.abc import Iterator
@@ -66,6 +67,10 @@ def grid(rows: int, columns: int, width: float, height: float, **more: Any) -> t
     return fig, fig.subplots(rows, columns, squeeze=False, **more)
 
 
+def escape(value: Any) -> str:
+    return html.escape(str(value), quote=True)
+
+
 def label(name: str, unit: str = "", longest: int = 24) -> str:
     """A name for an axis: shortened, `$` not taken for mathematics, with its unit."""
     name = name if len(name) <= longest else f"{name[: longest - 9]}…{name[-8:]}"
@@ -90,8 +95,6 @@ def svg(fig: Any, alt: str) -> str:
     for role, stand_in in ROLES.items():
         body = re.sub(re.escape(stand_in) + r"(?![0-9a-f])", f"var(--{role})", body, flags=re.I)
     width, height = fig.get_size_inches() * 100
-    from inferkit.report.section import escape
-
     style = f"max-width:{width:.0f}px;min-width:{LEAST * width:.0f}px"
     return re.sub(r'<svg\s[^>]*?viewBox="([^"]*)"[^>]*>', lambda found: (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{found[1]}" style="{style}" '

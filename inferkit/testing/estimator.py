@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import inferkit
-from inferkit.component import Component
+from inferkit.plugins import Component
 
 DIM = 2
 

@@ -22,12 +22,10 @@ import numpy as np
 import pytest
 
 import inferkit
-from inferkit import schema, seeds, simulate
-from inferkit.component import Component
+from inferkit import seeds, simulate
 from inferkit.errors import StoreError
-from inferkit.shard import STATUS
-from inferkit.simulations import Simulations
-from inferkit.store import Store
+from inferkit.plugins import Component, schema
+from inferkit.store import STATUS, Simulations, Store
 
 
 def mixed(theta: dict, rng: Any) -> dict:

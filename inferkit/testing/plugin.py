@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from inferkit import doctor, hookspecs, plugins
-from inferkit.specs import ROLES
+from inferkit import plugins
+from inferkit.commands import doctor
+from inferkit.plugins import ROLES, hooks
 
 
 class PluginSuite:
@@ -27,7 +28,7 @@ class PluginSuite:
     @pytest.fixture
     def records(self, module):
         loaded = importlib.import_module(module)
-        return [(role, record) for role, hook in hookspecs.REGISTERING.items()
+        return [(role, record) for role, hook in hooks.REGISTERING.items()
                 for record in (getattr(loaded, hook, None) or (lambda: ()))()]
 
     def test_records_are_of_their_role(self, records):

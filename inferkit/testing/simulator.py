@@ -7,13 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from inferkit import component as components
 from inferkit import seeds
-from inferkit.chunk import Chunk, Job, run_chunk
-from inferkit.component import Component
-from inferkit.outputs import checked_output
-from inferkit.protocols import Ragged
-from inferkit.trial import same
+from inferkit.commands.check import same
+from inferkit.data import Chunk, Job, Ragged
+from inferkit.plugins import Component
+from inferkit.plugins import component as components
+from inferkit.simulate import checked_output, run_chunk
 
 ROOT = 20240501
 

@@ -5,10 +5,9 @@ import numpy as np
 import inferkit as ik
 from inferkit.builtin import diagnostics
 from inferkit.builtin.tasks import GaussianLinear, GaussianLinearConfig
-from inferkit.component import Component
 from inferkit.diagnose import ORDER, Checks
+from inferkit.plugins import Component, EstimatorSpec
 from inferkit.posterior import Posterior
-from inferkit.specs import EstimatorSpec
 
 ALL = {name: getattr(diagnostics, name) for name in diagnostics.__all__}
 

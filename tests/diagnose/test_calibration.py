@@ -8,8 +8,9 @@ import pytest
 
 from inferkit import seeds
 from inferkit.builtin.diagnostics import contraction, coverage, sbc, tarp
-from inferkit.builtin.diagnostics.uniform import band, ecdf, pit, points, uniformity
 from inferkit.builtin.tasks import GaussianLinear, GaussianLinearConfig
+from inferkit.diagnose import common
+from inferkit.diagnose.uniform import band, ecdf, pit, points, uniformity
 
 TASK = GaussianLinear(GaussianLinearConfig(dim=4))
 SIMULATIONS, DRAWS, SEEDS = 200, 500, 20
@@ -100,13 +101,13 @@ def test_the_prior_passes_sbc_and_is_found_by_tarp_and_contraction():
     assert np.median([v.numbers["p_random"] for v in found]) > 0.1
     for seed in range(SEEDS):
         draws = case(the_prior, seed)[2]
-        value = contraction.contraction(draws, PRIOR_SD**2)
+        value = common.contraction(draws, PRIOR_SD**2)
         assert contraction.check(value, list("abcd"), "", "").status == "WARN"
 
 
 def test_contraction_and_z_scores_of_the_exact_posterior():
     theta, _, draws, _ = case(exact, 0)
-    value = contraction.contraction(draws, PRIOR_SD**2)
+    value = common.contraction(draws, PRIOR_SD**2)
     assert np.allclose(value, 0.5, atol=0.02)
     assert contraction.check(value, list("abcd"), "", "").status == "PASS"
     assert 0.85 < np.sqrt((contraction.z_scores(theta, draws) ** 2).mean()) < 1.15

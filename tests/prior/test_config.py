@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from inferkit import plugins
 from inferkit import prior as ik
 from inferkit.errors import PluginError, PriorError
-from inferkit.specs import PriorSpec
+from inferkit.plugins import PriorSpec
 from tests.prior.cases import CASES
 
 WRITABLE = {k: c.record for k, c in CASES.items()}
@@ -208,6 +208,7 @@ def registered(monkeypatch):
 
     monkeypatch.setattr(plugins, "registry", lambda: registry)
     monkeypatch.setattr(plugins, "load", lambda spec: Laplace)
+    monkeypatch.setattr(plugins, "get", registry.get)
     return register
 
 

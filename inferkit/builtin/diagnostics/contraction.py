@@ -14,20 +14,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Calibration, Context, Verdict
+from inferkit.diagnose import Calibration, Context, Verdict, common
 
 LITTLE = 0.1
 REMEDY = ("report these parameters as not informed by the data; to learn about them, add features "
           "or outputs that respond to them, another stimulus, or a longer recording; if tarp fails "
           "too, it is the estimator that does not use the data")
-
-
-def contraction(draws: np.ndarray, prior_var: np.ndarray) -> np.ndarray:
-    """Contraction of each parameter from draws (n, d), or (m, n, d) of m posteriors."""
-    var = draws.var(axis=-2, ddof=1)
-    var = var.mean(axis=0) if var.ndim == 2 else var
-    return 1 - var / np.where(prior_var > 0, prior_var, 1.0)
 
 
 def z_scores(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -61,9 +53,9 @@ class Contraction:
         mine = common.one_posterior(context, "contraction")
         here, count = None, 0
         if not isinstance(mine, Verdict):
-            here, count = contraction(mine, var), len(mine)
+            here, count = common.contraction(mine, var), len(mine)
         if isinstance(found, Calibration):
-            value, z = contraction(found.draws, var), z_scores(found.theta, found.draws)
+            value, z = common.contraction(found.draws, var), z_scores(found.theta, found.draws)
             curves = {"contraction": value, "z": z, "z_rms": np.sqrt((z**2).mean(axis=0))}
             more = f"; errors are {np.sqrt((z**2).mean()):.2f} posterior sd (1 is right)"
             if here is not None:

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.builtin.diagnostics.uniform import WARN, band, ecdf, pit, points
-from inferkit.diagnose import Context, Verdict
+from inferkit.diagnose import Context, Verdict, common
+from inferkit.diagnose.uniform import WARN, band, ecdf, pit, points
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 SMALL = 0.05

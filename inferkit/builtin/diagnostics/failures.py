@@ -15,26 +15,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Context, Status, Verdict
-from inferkit.shard import STATUS
-from inferkit.simulations import Simulations
+from inferkit.diagnose import Context, Status, Verdict, common
+from inferkit.store import STATUS, Simulations
 
 FEW, MANY = 0.01, 0.3
-
-
-def auc(theta: np.ndarray, failed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and two-sided p of each parameter, from theta (n, d) and failed (n,)."""
-    from scipy.stats import norm, rankdata, tiecorrect
-
-    a, b = int(failed.sum()), int((~failed).sum())
-    if not a or not b:
-        return np.full(theta.shape[1], 0.5), np.ones(theta.shape[1])
-    ranks = rankdata(theta, axis=0)
-    value = (ranks[failed].sum(axis=0) - a * (a + 1) / 2) / (a * b)
-    ties = np.array([tiecorrect(r) for r in ranks.T])
-    sd = np.sqrt(np.maximum((a + b + 1) / (12 * a * b) * ties, 1e-300))
-    return value, 2 * norm.sf(np.abs(value - 0.5) / sd)
 
 
 def check(theta: np.ndarray, status: np.ndarray, names: Sequence[str],
@@ -46,7 +30,7 @@ def check(theta: np.ndarray, status: np.ndarray, names: Sequence[str],
     if not failed.any():
         return Verdict("failures", "PASS", f"none of {n:,} simulations failed{more}",
                        rests_on=rests, numbers={"share": 0.0})
-    value, p = auc(theta, failed)
+    value, p = common.auc(theta, failed)
     p = np.minimum(1.0, p * len(p))
     kinds = Counter(STATUS[s] for s in status[failed])
     told = ", ".join(f"{v:,} {k}" for k, v in kinds.most_common())

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Calibration, Context, Status, Verdict
+from inferkit.diagnose import Calibration, Context, Status, Verdict, common
 from inferkit.protocols import Prior
 
 WARN, FAIL = 0.01, 0.1

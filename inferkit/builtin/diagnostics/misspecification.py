@@ -23,8 +23,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Context, Status, Verdict
+from inferkit.diagnose import Context, Status, Verdict, common
 
 ROWS, WIDTH, COMPONENTS, NEIGHBOURS = 2000, 2000, 20, 5
 BEYOND = 1.5

@@ -20,10 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import Context, Predictive, Status, Verdict
+from inferkit.data import Ragged
+from inferkit.diagnose import Context, Predictive, Status, Verdict, common
 from inferkit.errors import SimulatorError
-from inferkit.protocols import Ragged
 
 LEAST, WIDTH = 20, 200
 TRACE = 20

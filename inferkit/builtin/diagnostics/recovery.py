@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.builtin.diagnostics.uniform import WARN
-from inferkit.diagnose import Context, Verdict
+from inferkit.diagnose import Context, Verdict, common
+from inferkit.diagnose.uniform import WARN
 
 FAR = 5.0
 """A truth this many posterior sd from the mean, and outside all draws, is a failure."""

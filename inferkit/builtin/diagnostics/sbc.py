@@ -25,17 +25,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.builtin.diagnostics.uniform import (
-    WARN,
-    Uniformity,
-    band,
-    ecdf,
-    pit,
-    points,
-    uniformity,
-)
-from inferkit.diagnose import Context, Verdict
+from inferkit.diagnose import Context, Verdict, common
+from inferkit.diagnose.uniform import WARN, Uniformity, band, ecdf, pit, points, uniformity
 
 BINS = 20
 PAIRS = 100

@@ -24,9 +24,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.builtin.diagnostics.uniform import WARN, band, ecdf, points, uniformity
-from inferkit.diagnose import Context, Verdict
+from inferkit.diagnose import Context, Verdict, common
+from inferkit.diagnose.uniform import WARN, band, ecdf, points, uniformity
 
 BOOTSTRAP = 200
 REFERENCE_ROWS = 2000

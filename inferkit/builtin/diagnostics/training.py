@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.builtin.diagnostics import common
-from inferkit.diagnose import ORDER, Context, Status, Verdict
+from inferkit.diagnose import ORDER, Context, Status, Verdict, common
 
 Found = tuple[Status, str, str]  # status, evidence, remedy
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferkit.builtin.features.base import Series, check_time, choices, series
+from inferkit.data import Output
 from inferkit.errors import ConfigError
-from inferkit.protocols import Output
+from inferkit.features.base import Series, check_time, choices, series
 
 _BYTES = 1 << 26  # working memory of one block of rows
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferkit.builtin.features.base import SECONDS, series, words
+from inferkit.data import Output
 from inferkit.errors import ConfigError, PluginError, unknown_name
-from inferkit.protocols import Output
+from inferkit.features.base import SECONDS, series, words
 
 _LOCK = threading.Lock()  # eFEL's settings are global
 

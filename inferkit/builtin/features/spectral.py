@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferkit.builtin.features.base import check_time, choices, seconds, series
+from inferkit.data import Output
 from inferkit.errors import ConfigError, unknown_name
-from inferkit.protocols import Output
+from inferkit.features.base import check_time, choices, seconds, series
 
 BANDS = {
     "delta": (1.0, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0),

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.builtin.features.base import SECONDS, choices, keep, rows_of, spike_rows
+from inferkit.data import Output, Ragged
 from inferkit.errors import ConfigError
-from inferkit.protocols import Output, Ragged
+from inferkit.features.base import SECONDS, choices, keep, rows_of, spike_rows
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ import numpy as np
 
 from inferkit import seeds as rng
 from inferkit.builtin.lif.config import LIFConfig, injected_current
+from inferkit.data import Output, Parameter, Ragged
 from inferkit.errors import DataError, SimulatorError, unknown_name
-from inferkit.protocols import Output, Parameter, Ragged
 
 PARAMETERS = (
     Parameter("tau", unit="ms", default=20.0, description="membrane time constant"),

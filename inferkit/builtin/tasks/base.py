@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from inferkit import seeds as rng
+from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError, DataError, EstimatorError, SimulatorError, unknown_name
-from inferkit.protocols import Output, Parameter
 
 _ROOT = 20240229  # the fixed observations' seed; changing it changes every observation
 

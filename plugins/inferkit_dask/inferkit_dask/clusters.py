@@ -13,8 +13,8 @@ import dask
 from distributed import Client
 from distributed.security import Security
 
-from inferkit.builtin.local import core_count
 from inferkit.errors import ConfigError, ExecutorError
+from inferkit.simulate.local import core_count
 from inferkit_dask import loopback
 from inferkit_dask.config import DaskConfig
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from inferkit.builtin.local import parse_bytes
 from inferkit.errors import ConfigError
+from inferkit.simulate.local import parse_bytes
 
 QUEUES = ("slurm", "pbs", "lsf", "sge", "htcondor", "oar", "moab")
 

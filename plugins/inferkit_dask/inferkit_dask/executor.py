@@ -19,9 +19,9 @@ from distributed import Future
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
-from inferkit import component
-from inferkit.chunk import Chunk, Job, Receipt
+from inferkit.data import Chunk, Job, Receipt
 from inferkit.errors import ExecutorError, InferkitError
+from inferkit.plugins import component
 from inferkit_dask import clusters, host, loopback, parcel, versions
 from inferkit_dask.config import DaskConfig
 

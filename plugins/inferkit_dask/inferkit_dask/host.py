@@ -2,7 +2,7 @@
 
 The run is registered once as a worker plugin, so Dask sends the job (with the user's function) once
 to each worker, those that join later included.  A task is a chunk alone.  The Dask worker's thread
-only waits: the simulations run in `inferkit.worker` processes, one a thread, so a simulation that
+only waits: the simulations run in `inferkit.simulate.worker` processes, one a thread, so one that
 hangs, crashes or eats the memory costs its row and never the Dask worker.
 """
 
@@ -22,12 +22,10 @@ from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 
-from inferkit.builtin.local import LocalConfig, WorkerProcess
-from inferkit.chunk import Chunk, Job, Receipt
+from inferkit.data import Chunk, Job, Receipt
 from inferkit.errors import ExecutorError, InferkitError
-from inferkit.shard import Shard, encode
-from inferkit.simulations import Simulations
-from inferkit.store import Store
+from inferkit.simulate.local import LocalConfig, WorkerProcess
+from inferkit.store import Shard, Simulations, Store, encode
 from inferkit_dask import parcel, versions
 
 PARTS = 4

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from inferkit.hookspecs import hookimpl
-from inferkit.specs import ExecutorSpec
+from inferkit.plugins import ExecutorSpec, hookimpl
 
 
 @hookimpl

@@ -13,7 +13,7 @@ import pytest
 from inferkit_dask import clusters, host, versions
 
 import inferkit as ik
-from inferkit.chunk import Chunk
+from inferkit.data import Chunk
 from inferkit.errors import ConfigError, ExecutorError
 from inferkit.testing.executor import descendants
 
@@ -200,8 +200,8 @@ def test_a_worker_that_joins_later_is_checked_too(tmp_path):
 
 
 PLUGIN = """
-from inferkit.hookspecs import hookimpl
-from inferkit.specs import SimulatorSpec
+from inferkit.plugins import hookimpl
+from inferkit.plugins import SimulatorSpec
 
 @hookimpl
 def inferkit_simulators():

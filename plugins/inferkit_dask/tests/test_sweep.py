@@ -1,7 +1,7 @@
 """Sweeps of whole studies on Dask."""
 
 import inferkit as ik
-from inferkit import sweep
+from inferkit.commands import sweep
 
 
 def one(seed, noise, path):

@@ -25,7 +25,7 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem
-from inferkit.files import write_atomic
+from inferkit.store import write_atomic
 from inferkit_numpyro.config import HMCConfig, NUTSConfig
 from inferkit_numpyro.engine import Draws, precision
 from inferkit_numpyro.target import Target, best_of_prior

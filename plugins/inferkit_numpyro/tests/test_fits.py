@@ -16,8 +16,8 @@ from inferkit_numpyro.engine import precision
 from inferkit_numpyro.space import Space, callback
 
 import inferkit as ik
+from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError, EstimatorError
-from inferkit.protocols import Output, Parameter
 
 QUICK = {"warmup": 200, "draws": 500, "chains": 2}
 

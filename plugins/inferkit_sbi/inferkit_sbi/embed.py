@@ -15,8 +15,8 @@ import math
 import torch
 from torch import nn
 
+from inferkit.data import Output
 from inferkit.errors import ConfigError
-from inferkit.protocols import Output
 
 SHORT, LONG = 64, 2048
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from inferkit.data import Output, Ragged
 from inferkit.errors import DataError
 from inferkit.features import FEATURES
-from inferkit.protocols import Output, Ragged
 from inferkit_sbi import embed
 
 CLIP = 10.0

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from inferkit.data import Ragged
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
-from inferkit.protocols import Ragged
 
 BLOCK = 64  # rows on disk that stay together
 HELD_AT_MOST = 50_000

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inferkit.importance import smoothed
+from inferkit.posterior.importance import smoothed
 from inferkit_sbi.train import one_thread
 
 STEPS, BATCH, RATE = 400, 256, 5e-3

@@ -18,8 +18,8 @@ from inferkit_sbi.inputs import Inputs, inputs_for
 from inferkit_sbi.space import Space, log_phi
 
 import inferkit as ik
+from inferkit.data import Output
 from inferkit.errors import ConfigError, DataError, EstimatorError
-from inferkit.protocols import Output
 
 QUICK = {"epochs": 40, "patience": 10, "hidden": 24, "transforms": 3, "batch": 100, "rate": 2e-3}
 

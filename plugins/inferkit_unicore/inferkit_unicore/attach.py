@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from inferkit.node import FORMAT, JSON, from_ranges
+from inferkit.simulate.node import FORMAT, JSON, from_ranges
 from inferkit.store import Store
 from inferkit_unicore.campaign import CHUNK, Campaign, Entry
 from inferkit_unicore.config import UnicoreConfig

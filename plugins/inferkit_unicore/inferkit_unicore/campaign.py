@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import schema
-from inferkit.node import from_ranges, to_ranges
+from inferkit.plugins import schema
+from inferkit.simulate.node import from_ranges, to_ranges
 from inferkit.store import write_atomic
 from inferkit_unicore.config import UnicoreConfig
 

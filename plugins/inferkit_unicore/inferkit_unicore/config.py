@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from inferkit import schema
 from inferkit.errors import ConfigError, unknown_name
+from inferkit.plugins import schema
 
 AUTH = ("auto", "password", "token", "jwt", "oidc", "oidc-agent")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

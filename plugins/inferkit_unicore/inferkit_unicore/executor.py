@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.chunk import Chunk, Job, Receipt
+from inferkit.data import Chunk, Job, Receipt
 from inferkit.errors import ConfigError, ExecutorError, SimulatorError
-from inferkit.node import JSON, write_batch
+from inferkit.simulate.node import JSON, write_batch
 from inferkit.store import Store
 from inferkit_unicore.campaign import Campaign
 from inferkit_unicore.config import UnicoreConfig

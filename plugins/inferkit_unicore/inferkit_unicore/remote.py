@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from inferkit import errors
-from inferkit.chunk import Receipt
+from inferkit.data import Receipt
 from inferkit.errors import ExecutorError, InferkitError, StoreError
-from inferkit.node import Held, from_ranges, manifest_name, read_manifest
+from inferkit.simulate.node import Held, from_ranges, manifest_name, read_manifest
 from inferkit.store import Store
 from inferkit_unicore.config import UnicoreConfig
 from inferkit_unicore.site import Corrupt, Gone, Site
@@ -245,7 +245,7 @@ class Remote:
                 allowed="an environment at the site with inferkit and the simulator's plugin",
                 fix="inferkit-unicore clean --force RUN, then run again" if "came damaged" in told
                 else "set modules, setup, python or container; "
-                     "try it at the site: python3 -m inferkit.node")
+                     "try it at the site: python3 -m inferkit.simulate.node")
         else:
             receipt.lost = self._loss(why, told)
 

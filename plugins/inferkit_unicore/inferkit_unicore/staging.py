@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inferkit.errors import ConfigError
-from inferkit.node import JSON
+from inferkit.simulate.node import JSON
 from inferkit_unicore.campaign import CHUNK
 from inferkit_unicore.config import UnicoreConfig
 
@@ -47,7 +47,7 @@ def script(config: UnicoreConfig, payload_sha: str = "") -> bytes:
         prefix = f'{config.container_command} --bind "$PWD" {shlex.quote(config.container)} '
     start = f"{config.launcher} " if config.launcher else ""
     lines += [f"{'' if config.launcher else 'exec '}{start}{prefix}{shlex.quote(config.python)} "
-              f"-m inferkit.node {JSON}"]
+              f"-m inferkit.simulate.node {JSON}"]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -62,7 +62,7 @@ def test_chaos(site, tmp_path):
     local = ik.Study(mixed, prior(), path=tmp_path / "local", seed=7, quiet=True, timeout=2.0,
                      executor=ik.executor("local", workers=2))
     local.simulate(N)
-    counts = local.store.counts(0)
+    counts = local.simulations.counts
     assert all(counts[s] for s in ("ok", "exception", "nonfinite", "crash", "timeout")), counts
     changes = {"workers": 1, "rows_per_job": 250, "max_jobs": 4, "retries": 10}
     code = CLIENT.format(
@@ -114,7 +114,7 @@ def test_chaos(site, tmp_path):
     finally:
         over.set()
         trouble.join()
-    assert study.store.counts(0) == counts
+    assert study.simulations.counts == counts
     assert study.simulations.digest() == local.simulations.digest()
     posted = sum(int(p["Name"].split("(")[1][:-1]) for p in site.posted)
     print(f"\nchaos: {N} rows in {time.monotonic() - began:.0f} s, {len(site.posted)} jobs, "

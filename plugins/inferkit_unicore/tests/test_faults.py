@@ -16,7 +16,7 @@ JOBS = N // ROWS
 def test_nothing_goes_wrong(site, finish, port):
     study = finish(site=getattr(site, port))
     assert len(site.posted) == site.started == JOBS
-    assert sum(study.store.counts(0).values()) == N
+    assert sum(study.simulations.counts.values()) == N
     assert site.count("POST", "/jobs$") == JOBS
     assert site.connections == 1  # kept alive, uploads and downloads included
 

@@ -1,4 +1,4 @@
-"""What runs on the node: the staged script, packages, ranks, and `inferkit.node` itself."""
+"""What runs on the node: the staged script, packages, ranks, and `inferkit.simulate.node` itself."""
 
 import json
 import os
@@ -14,8 +14,9 @@ from inferkit_unicore.config import UnicoreConfig
 from unicore_helpers import N, local_digest, noisy, prior, remote_study, slow, wait_for
 
 import inferkit as ik
-from inferkit import node, simulate
-from inferkit.chunk import Chunk
+from inferkit import simulate
+from inferkit.data import Chunk
+from inferkit.simulate import node
 
 
 def deadly(theta, rng):
@@ -38,7 +39,7 @@ def test_crash_hang_exception_nan_on_the_node(site, tmp_path):
     local.simulate(n)
     study = remote_study(site, tmp_path / "run", deadly, timeout=0.4, workers=2, rows_per_job=30)
     study.simulate(n)
-    counts = study.store.counts(0)
+    counts = study.simulations.counts
     assert all(counts[s] for s in ("ok", "exception", "nonfinite", "crash", "timeout")), counts
     assert study.simulations.digest() == local.simulations.digest()
     assert len(site.posted) == 2
@@ -113,7 +114,7 @@ def test_the_script_quotes_what_it_is_given():
         container="/images/my sim.sif", python="/opt/my python/bin/python")
     text = staging.script(config).decode()
     assert "module load 'GCC/12; rm -rf /'" in text
-    assert "'/images/my sim.sif' '/opt/my python/bin/python' -m inferkit.node" in text
+    assert "'/images/my sim.sif' '/opt/my python/bin/python' -m inferkit.simulate.node" in text
     assert subprocess.run(["bash", "-n"], input=text.encode(), check=False).returncode == 0
 
 
@@ -129,7 +130,7 @@ def test_the_description_uses_what_servers_know():
     assert told["Arguments"] == ["inferkit.sh"]  # nothing that bash could take apart
 
 
-# -- inferkit.node by itself -----------------------------------------------------------------------
+# -- inferkit.simulate.node by itself --------------------------------------------------------------
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def batch(tmp_path):
 
 
 def start(folder, **env):
-    return subprocess.Popen([sys.executable, "-m", "inferkit.node", node.JSON], cwd=folder,
+    return subprocess.Popen([sys.executable, "-m", "inferkit.simulate.node", node.JSON], cwd=folder,
                             env={**os.environ, **env}, stdout=subprocess.PIPE, text=True)
 
 
@@ -228,7 +229,7 @@ def test_noisy_is_deterministic(tmp_path, digest):
 
 def test_several_hangs_in_one_chunk_are_all_timeouts(tmp_path):
     """A worker's alarm file is used again: the journal must remember each row that hung."""
-    from inferkit.journal import Journal
+    from inferkit.simulate import Journal
 
     path = tmp_path / "c.journal"
     for row in (3, 5):

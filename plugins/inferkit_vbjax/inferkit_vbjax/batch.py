@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inferkit.data import Output, Parameter
 from inferkit.errors import SimulatorError, unknown_name
-from inferkit.protocols import Output, Parameter
 from inferkit_vbjax import network, noise
 from inferkit_vbjax.network import Plan
 

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inferkit.data import Parameter
 from inferkit.errors import ConfigError, unknown_name
-from inferkit.protocols import Parameter
 from inferkit_vbjax.batch import Batches
 from inferkit_vbjax.config import FieldConfig, Monitor
 from inferkit_vbjax.masses import MASSES, Mass

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError
-from inferkit.protocols import Output, Parameter
 from inferkit_vbjax.batch import Batches
 from inferkit_vbjax.config import FieldConfig
 from inferkit_vbjax.masses import MASSES

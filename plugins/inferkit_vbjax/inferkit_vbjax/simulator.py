@@ -10,8 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError, unknown_name
-from inferkit.protocols import Output, Parameter
 from inferkit_vbjax import connectome, monitors
 from inferkit_vbjax.batch import Batches
 from inferkit_vbjax.config import Monitor, NetworkConfig, Stimulus

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import inferkit as ik
-from inferkit.component import own_simulator
+from inferkit.plugins import own_simulator
 from inferkit.testing import PluginSuite, SimulatorSuite
 
 

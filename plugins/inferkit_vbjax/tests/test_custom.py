@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import inferkit as ik
-from inferkit.component import own_simulator
 from inferkit.errors import ConfigError
+from inferkit.plugins import own_simulator
 
 NODES = 6
 START = np.array([[0.1, 0.2, 0.05, 0.3, 0.15, 0.1], [-2.0, -1.5, -1.8, -2.2, -1.9, -2.0]])
@@ -98,7 +98,7 @@ def test_from_a_study_file(tmp_path):
         'simulations = 8\n[simulator]\nfunction = "mine.py:decay"\n'
         '[prior]\nrate = {family = "uniform", low = 0.5, high = 2.0}\n'
         '[estimator]\nname = "abc-rejection"\n')
-    out = subprocess.run([sys.executable, "-m", "inferkit.cli", "check", "study.toml"], cwd=tmp_path,
+    out = subprocess.run([sys.executable, "-m", "inferkit", "check", "study.toml"], cwd=tmp_path,
                          capture_output=True, text=True)
     assert out.returncode == 0, out.stdout + out.stderr
 

@@ -27,7 +27,8 @@ def test_the_tutorials(tmp_path, monkeypatch):
 
 
 def test_the_sweep_file(tmp_path, monkeypatch):
-    from inferkit import grid, schema
+    from inferkit.commands import grid
+    from inferkit.plugins import schema
 
     told = tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
     file = schema.build(grid.SweepFile, told, "page")

@@ -1,0 +1,170 @@
+"""`inferkit check`: a few simulations before many, to learn what the many will cost and whether
+the simulator keeps its promises.
+
+It runs twenty rows in a temporary store through the study's executor and looks at time, failures
+and size; then it runs one parameter set under two seeds (a stochastic simulator that answers the
+same twice ignores its seed: every training row would share one noise) and one seed twice, and the
+same rows in two different batches.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferkit import provenance, seeds, simulate
+from inferkit.data import Job, Ragged
+from inferkit.diagnose import Status, Verdict
+from inferkit.progress import Progress, duration, size
+from inferkit.simulate.local import core_count
+from inferkit.store import Simulations, Store
+from inferkit.store.files import free_bytes
+from inferkit.study import Study
+
+ROWS = 20
+
+
+@dataclass
+class Trial:
+    """What twenty simulations taught."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> Status:
+        found = {v.status for v in self.verdicts}
+        return "FAIL" if "FAIL" in found else "WARN" if "WARN" in found else "PASS"
+
+    def add(self, name: str, status: Status, evidence: str, remedy: str = "") -> None:
+        self.verdicts.append(Verdict(name, status, evidence, remedy))
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines, *map(str, self.verdicts)])
+
+
+def run(study: Study, wanted: int) -> Trial:
+    """Try the study; `wanted` is how many simulations the estimate of time and disk is for."""
+    trial = Trial()
+    study.check_names()
+    with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
+        store = Store.create(Path(folder), study.identity)
+        table, progress = _rows(study, store)
+        _cost(trial, study, table, progress, store, wanted)
+        _failures(trial, table)
+        _promises(trial, study, store)
+    return trial
+
+
+def _rows(study: Study, store: Store) -> tuple[Simulations, Progress]:
+    spec: Any = study.simulator.spec
+    job = Job(study.simulator.reference(), study.seed, store.key, study.timeout, str(store.path))
+    executor = study.executor.build() if not study.executor.spec.detached else None  # type: ignore
+    if executor is None:  # a queue at a site is no place for a trial
+        from inferkit.simulate.local import LocalExecutor
+
+        executor = LocalExecutor()
+    executor.open(job)
+    try:
+        progress = simulate.run(store, spec, executor,
+                                simulate.PriorDraws(study.prior, study.seed), 0, ROWS)
+    finally:
+        executor.close()
+    return Simulations(store, 0), progress
+
+
+def _cost(trial: Trial, study: Study, table: Simulations, progress: Progress,
+          store: Store, wanted: int) -> None:
+    took = table.seconds
+    each = float(np.mean(took))
+    nbytes = sum(s.nbytes for s in store.shards()) / len(table)
+    workers = getattr(study.executor.config, "workers", 1)
+    workers = core_count() if workers == "auto" else max(1, workers if workers else 1)
+    trial.lines += [
+        f"{len(table)} simulations in {duration(progress.seconds)}: {duration(each)} each "
+        f"(slowest {duration(float(took.max()))}), {size(nbytes)} each on disk",
+        f"{wanted:,} of them: about {duration(each * wanted / workers)} on {workers} "
+        f"worker{'s' if workers > 1 else ''}, {size(nbytes * wanted)} on disk "
+        f"({size(free_bytes(study.path if study.path.exists() else Path.cwd()))} free), "
+        f"{provenance.memory_gb() or '?'} GB memory in the machine",
+    ]
+    free = free_bytes(study.path if study.path.exists() else Path.cwd())
+    if nbytes * wanted > 0.9 * free:
+        trial.add("disk", "FAIL", f"{size(nbytes * wanted)} are needed, {size(free)} are free",
+                  "store fewer outputs, or put path on another disk")
+
+
+def _failures(trial: Trial, table: Simulations) -> None:
+    failed = int((table.status != 0).sum())
+    if not failed:
+        trial.add("failures", "PASS", f"none of {len(table)} failed")
+        return
+    told = sorted({m for m in table.messages if m})
+    status: Status = "FAIL" if failed > len(table) / 2 else "WARN"
+    trial.add("failures", status, f"{failed} of {len(table)} failed: " + "; ".join(told[:3]),
+              "narrow the prior where the model breaks, or mend the simulator; failures are "
+              "stored as data")
+
+
+def _promises(trial: Trial, study: Study, store: Store) -> None:
+    spec: Any = study.simulator.spec
+    good = Simulations(store, 0).ok
+    if not len(good):
+        trial.add("seeds", "NOT RUN", "no simulation succeeded")
+        return
+    theta = {k: v[:1] for k, v in good.theta.items()}
+    index = good.index[:1]
+    simulate_ = study.built.simulate
+    if hasattr(study.built, "prepare"):
+        study.built.prepare()
+    pad = spec.batch_size or 1
+
+    def call(th: dict, sd: np.ndarray) -> dict:
+        n = len(sd)
+        reps = max(pad - n, 0)
+        th = {k: np.concatenate([v, np.repeat(v[-1:], reps, 0)]) for k, v in th.items()}
+        out = simulate_(th, np.concatenate([sd, np.repeat(sd[-1:], reps)]))
+        return {k: v[:n] for k, v in out.items()}
+
+    # An instance may know better than its record (a LIF without noise is deterministic).
+    stochastic = getattr(study.built, "stochastic", spec.stochastic)
+    own = seeds.row_seeds(study.seed, 0, index)
+    other = seeds.row_seeds(study.seed, 1 << 41, index)
+    first, again, different = call(theta, own), call(theta, own), call(theta, other)
+    if not same(first, again):
+        trial.add("seeds", "FAIL", "one parameter set and one seed gave two answers",
+                  "draw all randomness from the given seed (or rng), none from global state")
+    elif stochastic and same(first, different):
+        trial.add("seeds", "FAIL", "two seeds gave the same answer: the noise ignores its seed, so "
+                  "all training simulations would share it",
+                  "draw the noise from the given seed (or rng); for a deterministic simulator say "
+                  "stochastic=False")
+    elif not stochastic and not same(first, different):
+        trial.add("seeds", "FAIL", "declared deterministic, yet two seeds differ",
+                  "say stochastic=True")
+    else:
+        trial.add("seeds", "PASS", "the same seed repeats a simulation, another one "
+                  + ("changes it" if stochastic else "changes nothing, as declared"))
+    if spec.batch_invariant and spec.vectorised and len(good) > 1:
+        table = good.select(slice(0, 4))
+        sd = seeds.row_seeds(study.seed, 0, table.index)
+        alone = call({k: v[:1] for k, v in table.theta.items()}, sd[:1])
+        batch = {k: v[:1] for k, v in call(table.theta, sd).items()}
+        ok = same(alone, batch)
+        trial.add("batches", "PASS" if ok else "FAIL",
+                  "a row has the same bytes alone and in a batch" if ok else
+                  "a row differs alone and in a batch, though the simulator declares otherwise",
+                  "" if ok else "say batch_invariant=False, or make rows independent")
+
+
+def same(a: dict, b: dict) -> bool:
+    def equal(x: Any, y: Any) -> bool:
+        if isinstance(x, Ragged) or isinstance(y, Ragged):
+            return x == y
+        x, y = np.asarray(x), np.asarray(y)
+        return x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+    return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)

@@ -1,0 +1,260 @@
+"""The diagnose stage: can this posterior be trusted, by what evidence, and what to do if not.
+
+Every diagnostic is a plugin's record like all else.  It looks at a `Context` and gives `Verdict`s:
+PASS, WARN, FAIL or NOT RUN.  One that cannot run says why, and one that breaks is NOT RUN with
+its error: a check that did not happen is never a check that passed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from inferkit import features, plugins, seeds
+from inferkit.errors import InferkitError, StoreError, unknown_name
+from inferkit.estimate import Problem
+from inferkit.plugins import Component
+from inferkit.posterior import Posterior, Samples
+from inferkit.protocols import Prior
+from inferkit.store import Simulations, Store, write_atomic
+
+Status = Literal["PASS", "WARN", "FAIL", "NOT RUN"]
+ORDER: tuple[Status, ...] = ("FAIL", "WARN", "NOT RUN", "PASS")
+
+CALIBRATING = ("sbc", "coverage", "tarp")
+CALIBRATION_ROWS = 200
+CALIBRATION_DRAWS = 500
+
+
+@dataclass
+class Verdict:
+    """What one diagnostic found.
+
+    evidence: the numbers, in a sentence.  rests_on: what it was computed from ("200 simulations
+    that no estimator has seen").  remedy: what to do about a WARN or FAIL.  curves: arrays for the
+    report's pictures.
+    """
+
+    name: str
+    status: Status
+    evidence: str
+    remedy: str = ""
+    rests_on: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        text = f"{self.status:<8} {self.name}: {self.evidence}"
+        return text + (f"\n         {self.remedy}" if self.remedy and self.status != "PASS" else "")
+
+
+@dataclass
+class Checks:
+    """All verdicts of one fit; `status` is the worst."""
+
+    verdicts: list[Verdict]
+
+    @property
+    def status(self) -> Status:
+        """FAIL if any failed, else WARN if any warned; NOT RUN only where nothing could run."""
+        found = {v.status for v in self.verdicts}
+        if "FAIL" in found or "WARN" in found:
+            return "FAIL" if "FAIL" in found else "WARN"
+        return "PASS" if "PASS" in found else "NOT RUN"
+
+    def __iter__(self):
+        return iter(self.verdicts)
+
+    def __getitem__(self, name: str) -> Verdict:
+        for v in self.verdicts:
+            if v.name == name:
+                return v
+        raise unknown_name("check", name, [v.name for v in self.verdicts])
+
+    @property
+    def caveat(self) -> str:
+        """What the overall status does not rest on."""
+        calibrated = any(v.name in CALIBRATING and v.status != "NOT RUN" for v in self.verdicts)
+        return "" if calibrated or self.status == "NOT RUN" else "but calibration was not checked"
+
+    def __str__(self) -> str:
+        overall = f"overall: {self.status} {self.caveat}".rstrip()
+        return "\n".join([*map(str, self.verdicts), overall])
+
+    __repr__ = __str__
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = [{**vars(v), "curves": {k: np.asarray(c).tolist() for k, c in v.curves.items()}}
+                for v in self.verdicts]
+        write_atomic(path, [json.dumps(told, default=float).encode()])
+
+    @classmethod
+    def load(cls, path: Path) -> Checks:
+        try:
+            told = json.loads(path.read_text())
+            return cls([Verdict(**{**v, "curves": {k: np.asarray(c) for k, c in
+                                                   v["curves"].items()}}) for v in told])
+        except (OSError, ValueError, TypeError, KeyError) as cause:
+            raise StoreError(f"{path} holds no checks: {cause}", fix="study.check()") from cause
+
+
+@dataclass
+class Calibration:
+    """Posterior draws for held-out simulations, shared by SBC, coverage, TARP and contraction.
+
+    theta: (m, d) true parameters; draws: (m, n, d); inputs: what the estimator saw of each.
+    """
+
+    theta: np.ndarray
+    draws: np.ndarray
+    inputs: dict[str, Any]
+
+
+@dataclass
+class Predictive:
+    """Simulations of posterior draws for the observation: parameters, raw outputs, inputs, ok."""
+
+    theta: np.ndarray
+    x: dict[str, Any]
+    inputs: dict[str, Any]
+    ok: np.ndarray
+
+
+class Examined(Protocol):
+    """What is asked of a study here."""
+
+    seed: int
+    path: Path
+    truth: Mapping[str, Any] | None
+
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def simulations(self) -> Simulations: ...
+    @property
+    def training(self) -> Simulations: ...
+    @property
+    def held_out(self) -> Simulations: ...
+    @property
+    def simulator(self) -> Any: ...
+    @property
+    def executor(self) -> Any: ...
+    def run_round(self, theta: np.ndarray, tag: str) -> Simulations: ...
+
+
+class Context:
+    """What diagnostics and the report look at; costly parts are computed once, when asked for."""
+
+    def __init__(self, study: Examined, posterior: Posterior, observed: Any = None):
+        self.study, self.posterior, self.observed = study, posterior, observed
+        self.prior, self.view = posterior.prior, posterior.view
+        self.estimator: Any = posterior.estimator.spec
+
+    def rng(self, *fields: int) -> np.random.Generator:
+        return seeds.generator(self.study.seed, "diagnose", *fields)
+
+    @cached_property
+    def observed_inputs(self) -> dict[str, Any] | None:
+        """The observation as a batch of one of the estimator's inputs, or None."""
+        if self.observed is None:
+            return self.posterior.observed
+        return features.observe(self.observed, self.view)[0]
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """Posterior draws given the observation."""
+        if self.observed_inputs is None:
+            return None
+        if self.observed is None:
+            return self.posterior.sample(2000, seed=self.study.seed)
+        return self.posterior.sample(2000, self.observed, seed=self.study.seed)
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        """The true parameters (d,) behind synthetic data, where they are known."""
+        told = self.study.truth
+        if told is None:
+            return None
+        return self.prior.pack({k: np.asarray(v)[None] for k, v in told.items()})[0]
+
+    @cached_property
+    def held_out(self) -> Any:
+        """Held-out rows: `Training` with theta (m, d), inputs, ok."""
+        table = self.study.held_out
+        problem = Problem(self.prior, self.view, self.study.seed, self.study.path, "", table)
+        return problem.training()
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Draws for up to CALIBRATION_ROWS held-out simulations; None where that makes no sense."""
+        if not self.estimator.amortised:
+            return None
+        rows = self.held_out
+        use = np.flatnonzero(rows.ok)[:CALIBRATION_ROWS]
+        if len(use) < 20:
+            return None
+        inputs = {k: v[use] for k, v in rows.inputs.items()}
+        draws = self.posterior.sample_batch(CALIBRATION_DRAWS, inputs, self.rng(1))
+        return Calibration(rows.theta[use], draws, inputs)
+
+    @cached_property
+    def predictive(self) -> Predictive | None:
+        """Simulations of 200 posterior draws for the observation (stored as a round)."""
+        if self.samples is None or self.samples.values.ndim != 2:
+            return None
+        theta = self.samples.values[:: max(1, len(self.samples) // 200)][:200]
+        table = self.study.run_round(theta, f"{self.posterior.info.get('fit')}-predictive")
+        x = self.as_observed(table.x(), theta, self.rng(2))
+        return Predictive(theta, x, self.view(x), table.status == 0)
+
+    def as_observed(self, x: dict[str, Any], theta: np.ndarray, rng: np.random.Generator
+                    ) -> dict[str, Any]:
+        """Simulated outputs as data: with the noise of an estimator that models the observation."""
+        noisy = getattr(self.posterior.engine, "as_observed", None)
+        return x if noisy is None else noisy(x, theta, rng)
+
+    def prior_inputs(self, table: Simulations) -> dict[str, Any]:
+        """What the estimator would see of stored simulations, had they been observed."""
+        if not hasattr(self.posterior.engine, "as_observed"):
+            return self.view.of(table)
+        return self.view(self.as_observed(table.x(), self.prior.pack(table.theta), self.rng(3)))
+
+    @cached_property
+    def observed_raw(self) -> Mapping[str, Any] | None:
+        """The observation as raw outputs by name (no batch axis), or None."""
+        observed = self.observed
+        if observed is None and self.view.raw and self.posterior.observed is not None:
+            observed = {k: v[0] for k, v in self.posterior.observed.items()
+                        if k != features.FEATURES}
+        if observed is None:
+            return None
+        if not isinstance(observed, Mapping):
+            observed = {next(iter(self.view.outputs)): observed}
+        return observed if observed.keys() <= self.view.outputs.keys() else None
+
+
+def run(context: Context, only: list[str] | None = None) -> Checks:
+    """Every registered diagnostic's verdicts, the worst first."""
+    verdicts: list[Verdict] = []
+    specs = plugins.registry().all("diagnostic")
+    if only is not None:
+        specs = [plugins.get("diagnostic", name) for name in only]
+    for spec in specs:
+        try:
+            verdicts += list(Component(spec).build().run(context))
+        except InferkitError as cause:
+            verdicts.append(Verdict(spec.name, "NOT RUN", cause.what, cause.fix or ""))
+        except Exception as cause:
+            verdicts.append(Verdict(spec.name, "NOT RUN",
+                                    f"it broke: {type(cause).__name__}: {cause}",
+                                    f"a defect of {spec.package}; please report it"))
+    return Checks(sorted(verdicts, key=lambda v: ORDER.index(v.status)))

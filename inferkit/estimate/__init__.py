@@ -1,0 +1,7 @@
+"""The estimate stage: stored simulations and the observation go in, a posterior's engine comes out.
+
+A `Problem` is all that an estimator sees; `check_pairing` refuses what cannot work, before anything
+runs.
+"""
+
+from inferkit.estimate.problem import Plan, Problem, Training, check_pairing, fit_tag

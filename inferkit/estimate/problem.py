@@ -1,0 +1,198 @@
+"""The estimate stage: what an estimator is given, and whether it fits the study at all.
+
+A `Problem` is all that an estimator sees.  Training pairs come from stored simulations through the
+features; new ones through `problem.simulate`, the one way to run the model forward, which goes
+through the executor and lands in the store as a round of its own.  A round's parameters are
+written down before it runs, under the fit and the step that asked for them, so that a fit begun
+again finds its rounds and repeats none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from inferkit import plugins, seeds
+from inferkit.data import Output, Parameter
+from inferkit.errors import EstimatorError
+from inferkit.features import View, flatten
+from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
+from inferkit.protocols import Prior
+from inferkit.store import Simulations, Store, write_atomic
+
+
+class Proposal(Protocol):
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray: ...
+
+
+@dataclass
+class Training:
+    """Rows an estimator can learn from: parameters (n, d) and inputs; `failed` rows hold NaN."""
+
+    theta: np.ndarray
+    inputs: dict[str, Any]
+    ok: np.ndarray
+    index: np.ndarray
+    round: int = 0
+
+    def __len__(self) -> int:
+        return len(self.theta)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """All inputs as one matrix (n, k)."""
+        return flatten(self.inputs)
+
+
+@dataclass
+class Problem:
+    """What an estimator works on."""
+
+    prior: Prior
+    view: View
+    seed: int
+    folder: Path  # the fit's own: logs, and files "checkpoint*", deleted once it is finished
+    tag: str  # names this fit in the store's rounds
+    simulations: Simulations | None = None  # those to learn from (held-out ones are not among them)
+    observed: dict[str, Any] | None = None  # inputs, batch of one, where the fit is for one
+    component: Component | None = None
+    parameters: tuple[Parameter, ...] = ()
+    outputs: dict[str, Output] = field(default_factory=dict)
+    log_likelihood: Callable | None = None
+    show: Callable[[str, dict], None] = lambda event, values: None
+    _run: Callable[[Callable, int, int], Any] | None = None
+    _step: int = 0
+
+    @property
+    def simulator(self) -> Any:
+        """The simulator itself, for estimators that use its gradient."""
+        if self.component is None:
+            raise EstimatorError("this problem has no simulator")
+        return self.component.build()
+
+    def rng(self, *fields: int) -> np.random.Generator:
+        """A generator for training; the same fields give the same stream."""
+        return seeds.generator(self.seed, "train", *fields)
+
+    def training(self, simulations: Simulations | None = None) -> Training:
+        """Parameters and inputs of all rows, in memory.  Failed rows are kept, marked by `ok`."""
+        table = self.simulations if simulations is None else simulations
+        if table is None:
+            raise EstimatorError("there are no simulations yet", fix="study.simulate(1000)")
+        theta = self.prior.pack(table.theta) if len(table) else np.empty((0, self.prior.dim))
+        return Training(theta, self.view.of(table), table.status == 0, table.index,
+                        int(table.round[0]) if len(table) else 0)
+
+    def batches(self, rows: np.ndarray | None = None) -> Iterator[Training]:
+        """The same, or `rows` of them, a part at a time, for stores larger than memory."""
+        table = self.simulations
+        if table is None:
+            raise EstimatorError("there are no simulations yet", fix="study.simulate(1000)")
+        places = np.arange(len(table)) if rows is None else rows
+        for a in range(0, len(places), table.part):
+            yield self.training(table.select(places[a : a + table.part]))
+
+    def simulate(self, proposal: Proposal | np.ndarray, n: int | None = None, *,
+                 step: int | None = None) -> Training:
+        """Run the model on new parameters: a matrix (n, d), or n draws of a proposal.
+
+        Rows land in the store as a round of this fit.  Begun again, the fit finds what it has
+        proposed before (even where the proposal would now differ in a last digit).  Calls are told
+        apart by their order, or by `step` where a resumed fit does not repeat them all.
+        """
+        if self._run is None or self.simulations is None:
+            raise EstimatorError("this problem cannot simulate")
+        if step is None:
+            step, self._step = self._step, self._step + 1
+        plan = Plan(self.simulations.store, f"{self.tag}-{step}")
+        matrix = plan.theta
+        if matrix is None:
+            rng = seeds.generator(self.seed, "theta", 1 << 40, step)
+            matrix = (np.asarray(proposal, dtype=np.float64) if isinstance(proposal, np.ndarray)
+                      else np.asarray(proposal.sample(int(n or 0), rng)))
+            plan.write(matrix)
+        unpacked = self.prior.unpack(matrix)
+        self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(matrix))
+        return self.training(Simulations(self.simulations.store, plan.round, stop=len(matrix)))
+
+
+class Plan:
+    """A round's parameters, written before any of its simulations runs."""
+
+    def __init__(self, store: Store, tag: str):
+        self.folder = store.path / "rounds"
+        self.folder.mkdir(exist_ok=True)
+        digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
+        found = sorted(self.folder.glob(f"r*-{digest}.npy"))
+        self.theta: np.ndarray | None = None
+        if found:
+            self.round = int(found[0].name[1:5])
+            self.theta = np.load(found[0])
+            return
+        taken = {int(p.name[1:5]) for p in self.folder.glob("r*.npy")} | set(store.rounds())
+        self.round = max(taken | {0}) + 1
+        self.file = self.folder / f"r{self.round:04d}-{digest}.npy"
+
+    def write(self, theta: np.ndarray) -> None:
+        held = io.BytesIO()
+        np.save(held, theta)
+        write_atomic(self.file, [held.getvalue()])
+        self.theta = theta
+
+
+def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | None, seed: int,
+            rows: int) -> str:
+    """A short digest of what a fit depends on: the name of its folder and of its rounds."""
+    h = hashlib.blake2b(digest_size=6)
+    h.update(json.dumps([estimator.identity(), view.digest, seed, rows], sort_keys=True).encode())
+    for name, value in sorted((observed or {}).items()):
+        h.update(name.encode() + np.ascontiguousarray(getattr(value, "values", value)).tobytes())
+    return f"{estimator.name}-{h.hexdigest()}"
+
+
+def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,
+                  observed: bool, log_likelihood: bool) -> None:
+    """Refuse, before anything runs, an estimator that cannot work with this study."""
+    wants = set(estimator.consumes)
+    lacks = []
+    if "gradient" in wants and not (simulator.differentiable or log_likelihood):
+        lacks.append(f"a differentiable simulator ({simulator.name!r} is not one) "
+                     "or a log-likelihood of yours")
+    if "log_likelihood" in wants and not log_likelihood:
+        lacks.append("a log-likelihood")
+    if "observations" in wants and not observed:
+        lacks.append("observations")
+    if estimator.needs_observed and not observed:
+        lacks.append("the observation, since it learns the posterior of that one alone")
+    if lacks:
+        unseen = estimator.needs_observed and not observed
+        raise EstimatorError(
+            f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
+            allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood)),
+            fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
+    ragged = [o.name for o in view.outputs.values() if o.shape is None]
+    if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
+        raise EstimatorError(
+            f"estimator {estimator.name!r} cannot take ragged outputs ({', '.join(ragged)})",
+            allowed=", ".join(estimator.accepts), fix='features = ["spike_count", "isi"]')
+
+
+def _usable(simulator: SimulatorSpec, observed: bool, log_likelihood: bool) -> list[str]:
+    names = []
+    for spec in plugins.registry().all("estimator"):
+        wants = set(spec.consumes)  # type: ignore[attr-defined]
+        if "gradient" in wants and not (simulator.differentiable or log_likelihood):
+            continue
+        if "log_likelihood" in wants and not log_likelihood:
+            continue
+        if (spec.needs_observed or "observations" in wants) and not observed:  # type: ignore
+            continue
+        names.append(spec.name)
+    return names or ["none that is installed"]

@@ -1,0 +1,15 @@
+"""The features stage: raw outputs go in, what an estimator sees comes out, for x as for observed.
+
+`view` applies a study's choice, `compose` puts features together, `base` is what they are made with.
+"""
+
+from inferkit.features.view import (
+    FEATURES,
+    RAW,
+    View,
+    choose,
+    flatten,
+    observe,
+    outputs_of,
+    without_axis,
+)

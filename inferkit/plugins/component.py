@@ -1,0 +1,175 @@
+"""A chosen plugin with its validated config: named now, built when it is needed, anywhere.
+
+`reference()` is what travels to a worker: JSON for plugins (the record's target and the config),
+a pickled-by-value function for code of the user's own, which no other process could import.
+`identity()` is what the store's key is made of: name, version, config, and the code's digest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from inferkit.data import Output, Parameter
+from inferkit.errors import ConfigError
+from inferkit.plugins import discovery, schema
+from inferkit.plugins.function import FunctionSimulator
+from inferkit.plugins.own_code import code_digest, own_modules
+from inferkit.plugins.records import SimulatorSpec, Spec
+
+
+@dataclass(frozen=True)
+class Component:
+    """A record and its config; `build()` imports the backend and makes the object."""
+
+    spec: Spec
+    config: Any = None
+
+    @classmethod
+    def choose(cls, role: str, name: str, values: Mapping[str, Any]) -> Component:
+        spec = discovery.get(role, name)
+        config_class = discovery.config_class(spec)
+        where = f"{role} {spec.name!r}"
+        if config_class is None:
+            if values:
+                raise ConfigError(f"{where} takes no settings, but got {', '.join(values)}")
+            return cls(spec)
+        config = schema.build(config_class, values, where)
+        if hasattr(config, "abilities"):  # settings may change what it can do (rounds, say)
+            spec = replace(spec, **config.abilities())
+        return cls(spec, config)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def build(self) -> Any:
+        target = discovery.load(self.spec)
+        return target() if self.config is None else target(self.config)
+
+    def to_config(self) -> dict:
+        """The table that a study file holds."""
+        return {"name": self.spec.name, **(schema.plain(self.config) or {})}
+
+    def reference(self) -> dict:
+        s = self.spec
+        return {
+            "role": s.role, "name": s.name, "package": s.package, "version": s.version,
+            "config": schema.plain(self.config) or {},
+        }
+
+    def identity(self) -> dict:
+        s = self.spec
+        return {
+            "name": s.name, "package": s.package, "version": s.version,
+            "config": schema.plain(self.config) or {},
+        }
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={v!r}" for k, v in (schema.plain(self.config) or {}).items())
+        return f"{self.spec.role}({self.spec.name!r}{', ' + given if given else ''})"
+
+
+@dataclass(frozen=True)
+class Own(Component):
+    """The user's own function or object in place of a plugin."""
+
+    thing: Any = None
+    source: str = ""  # "file.py:name" where it came from a study file
+
+    def build(self) -> Any:
+        return self.thing
+
+    def to_config(self) -> dict:
+        if not self.source:
+            raise ConfigError(
+                f"the {self.spec.role} {self.spec.name!r} is a Python object, "
+                "which a study file cannot hold",
+                fix=f'put it in a file and write function = "my_model.py:{self.spec.name}"',
+            )
+        return {"function": self.source}
+
+    def reference(self) -> dict:
+        import cloudpickle
+
+        by_value = own_modules(self._code)  # they exist on this machine only
+        for module in by_value:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            blob = cloudpickle.dumps((self.spec, self.thing))
+        except Exception as cause:
+            raise ConfigError(
+                f"{self.spec.role} {self.spec.name!r} cannot be sent to worker processes: {cause}",
+                fix='executor=ik.executor("local", workers=0) runs it in this process',
+            ) from cause
+        finally:
+            for module in by_value:
+                cloudpickle.unregister_pickle_by_value(module)
+        return {"pickle": base64.b64encode(blob).decode()}
+
+    def identity(self) -> dict:
+        return {"name": self.spec.name, "code": code_digest(self._code)}
+
+    @property
+    def _code(self) -> Any:
+        return self.thing.function if isinstance(self.thing, FunctionSimulator) else self.thing
+
+    def __repr__(self) -> str:
+        return f"{self.spec.role}({self.spec.name!r}, own code)"
+
+
+def from_reference(reference: Mapping[str, Any]) -> Component:
+    """The component again, in the process that got its reference."""
+    if "pickle" in reference:
+        import pickle
+
+        try:
+            spec, thing = pickle.loads(base64.b64decode(reference["pickle"]))
+        except (ImportError, AttributeError) as cause:
+            raise ConfigError(f"your own code does not run in this environment: {cause}",
+                              fix="pip install there what it imports") from cause
+        return Own(spec, thing=thing)
+    name = reference["name"]
+    if reference.get("package"):
+        name = f"{reference['package']}:{name}"
+    found = Component.choose(reference["role"], name, reference["config"])
+    if found.spec.version != reference.get("version", found.spec.version):
+        raise ConfigError(
+            f"{reference['role']} {name!r} has version {found.spec.version} here, "
+            f"but the study was made with {reference['version']}",
+            fix=f"pip install {found.spec.package}=={reference['version']}",
+        )
+    return found
+
+
+def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: bool = True,
+                  batch_invariant: bool | None = None, name: str | None = None,
+                  parameters: tuple[Parameter, ...] | None = None,
+                  outputs: tuple[Output, ...] | None = None, source: str = "") -> Own:
+    """A simulator from the user's function, or from an object with a `simulate` method."""
+    if hasattr(thing, "simulate") and not isinstance(thing, type):
+        vectorised = True if vectorised is None else vectorised
+        built = thing
+    elif callable(thing):
+        vectorised = bool(vectorised)
+        built = FunctionSimulator(thing, vectorised, parameters, outputs)
+    else:
+        raise ConfigError(
+            f"{thing!r} is no simulator",
+            allowed="a plugin's name, a function f(theta, rng), an object with simulate(theta, seeds)",
+        )
+    batch_size = getattr(thing, "batch_size", None)  # an object may be compiled for one
+    label = str(name or getattr(thing, "__name__", type(thing).__name__))
+    if label == "<lambda>":
+        label = "function"
+    spec = SimulatorSpec(
+        name=label, summary="your own code", target="inferkit.plugins.function:FunctionSimulator",
+        vectorised=vectorised, stochastic=stochastic,
+        # A function called row by row cannot know its batch; nor does a compiled one of one size.
+        batch_invariant=(not vectorised or batch_size is not None)
+        if batch_invariant is None else batch_invariant,
+        batch_size=batch_size, differentiable=hasattr(thing, "jax_function"),
+    )
+    return Own(spec, thing=built, source=source)

@@ -1,0 +1,289 @@
+"""The posterior stage: draws with names and units, log-probabilities, the mode, saving.
+
+An estimator returns an engine (see `protocols.Posterior`) that speaks matrices and one observation
+at a time.  `Posterior` wraps it for people: it takes raw observations, one or several, applies the
+study's features, and returns `Samples`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferkit import plugins, seeds
+from inferkit.data import Output
+from inferkit.errors import EstimatorError, StoreError, unknown_name
+from inferkit.features import View, observe
+from inferkit.features.view import choose, without_axis
+from inferkit.plugins import Component
+from inferkit.protocols import Prior
+from inferkit.store import write_atomic
+
+FORMAT = 1
+
+
+class Samples:
+    """Posterior (or prior) draws: (n, d), or (m, n, d) for m observations."""
+
+    def __init__(self, values: np.ndarray, names: tuple[str, ...], units: Mapping[str, str],
+                 prior: Prior | None = None):
+        self.values, self.names, self.units, self._prior = values, tuple(names), dict(units), prior
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A parameter's draws: (n,) or (m, n), with its own shape behind."""
+        if name in self.names:
+            return self.values[..., self.names.index(name)]
+        at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
+        shapes = getattr(self._prior, "parameters", {})
+        if not at or name not in shapes:
+            raise unknown_name("parameter", name, shapes or self.names)
+        return self.values[..., at].reshape(*self.values.shape[:-1], *shapes[name][0])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.values, dtype=dtype)
+
+    def by_name(self) -> dict[str, np.ndarray]:
+        """Draws by name as a simulator takes them, vectors put together again (one observation)."""
+        if self._prior is None or self.values.ndim != 2:
+            return {n: self[n] for n in self.names}
+        return self._prior.unpack(self.values)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Mean, sd and quantiles of each parameter (over all observations)."""
+        rows = []
+        for name in self.names:
+            v = self[name].ravel()
+            q5, q50, q95 = np.quantile(v, [0.05, 0.5, 0.95])
+            rows.append({"name": name, "unit": self.units.get(name, ""), "mean": v.mean(),
+                         "sd": v.std(ddof=1), "q5": q5, "median": q50, "q95": q95})
+        return rows
+
+    def to_arviz(self) -> Any:
+        """An ArviZ InferenceData; units travel as attributes."""
+        try:
+            import arviz
+        except ImportError as cause:
+            raise EstimatorError("to_arviz needs ArviZ",
+                                 fix='pip install "inferkit[arviz]"') from cause
+        many = self.values.ndim == 3
+        data = {n: (np.moveaxis(self[n], 0, -1)[None] if many else self[n][None])
+                for n in self.names}
+        dims = {n: ["observation"] for n in self.names} if many else None
+        out = arviz.from_dict(posterior=data, dims=dims)
+        for name in self.names:
+            out.posterior[name].attrs["units"] = self.units.get(name, "")
+        return out
+
+    def __repr__(self) -> str:
+        lines = [f"Samples of shape {self.values.shape}"]
+        for r in self.summary():
+            unit = f" {r['unit']}" if r["unit"] else ""
+            lines.append(f"  {r['name']:<20} {r['mean']:.4g} ± {r['sd']:.2g}{unit}"
+                         f"   [{r['q5']:.4g}, {r['q95']:.4g}]")
+        return "\n".join(lines)
+
+
+class Posterior:
+    """A fitted posterior with its prior and features."""
+
+    def __init__(self, engine: Any, estimator: Component, prior: Prior, view: View, *, seed: int = 0,
+                 observed: dict[str, Any] | None = None, info: dict | None = None):
+        self.engine, self.estimator, self.prior, self.view = engine, estimator, prior, view
+        self.seed, self.observed, self.info = seed, observed, info or {}
+
+    def _inputs(self, observed: Any) -> tuple[dict[str, Any], bool]:
+        if observed is None:
+            if self.observed is None:
+                raise EstimatorError("which observation?", fix="posterior.sample(1000, observed)")
+            return self.observed, False
+        inputs, several = observe(observed, self.view)
+        spec: Any = self.estimator.spec
+        if not spec.amortised and self.observed is not None and not _same(inputs, self.observed):
+            raise EstimatorError(
+                f"{spec.name!r} learned the posterior of one observation, and this is another",
+                fix="study.fit(observed=this_one), or an amortised estimator")
+        return inputs, several
+
+    def sample(self, n: int, observed: Any = None, *, seed: int | None = None,
+               iid: bool = False) -> Samples:
+        """n draws given an observation; for m observations (m, n, d).
+
+        `iid=True`: the m observations are independent trials of one parameter set.
+        """
+        inputs, several = self._inputs(observed)
+        rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
+        if iid:
+            if not self.estimator.spec.iid:  # type: ignore[attr-defined]
+                raise EstimatorError(f"{self.estimator.name!r} does not combine several trials",
+                                     fix="estimator nle or nre, or an embedding for sets of trials")
+            values = self.engine.sample(n, inputs, rng)
+            return Samples(values, self.prior.names, self.prior.units, self.prior)
+        values = self.sample_batch(n, inputs, rng)
+        return Samples(values if several else values[0], self.prior.names, self.prior.units,
+                       self.prior)
+
+    def sample_batch(self, n: int, inputs: Mapping[str, Any], rng: np.random.Generator
+                     ) -> np.ndarray:
+        """(m, n, d) draws for m rows of inputs; an engine may do them all at once."""
+        if hasattr(self.engine, "sample_batch"):
+            return np.asarray(self.engine.sample_batch(n, inputs, rng))
+        m = len(next(iter(inputs.values())))
+        return np.stack([self.engine.sample(n, {k: v[i] for k, v in inputs.items()}, rng)
+                         for i in range(m)])
+
+    def log_prob(self, theta: Any, observed: Any = None) -> np.ndarray:
+        """Log-density of parameters (dict, Samples or matrix) given one observation."""
+        if "log_prob" not in self.estimator.spec.gives:  # type: ignore[attr-defined]
+            raise EstimatorError(f"{self.estimator.name!r} gives samples, no log-probabilities",
+                                 fix="estimator npe gives them")
+        inputs, several = self._inputs(observed)
+        if several:
+            raise EstimatorError("log_prob takes one observation at a time")
+        matrix = self.matrix(theta)
+        return np.asarray(self.engine.log_prob(matrix, {k: v[0] for k, v in inputs.items()}))
+
+    def matrix(self, theta: Any) -> np.ndarray:
+        if isinstance(theta, Mapping):
+            return self.prior.pack(theta)
+        return np.atleast_2d(np.asarray(theta, dtype=np.float64))
+
+    def map(self, observed: Any = None, *, draws: int = 2000) -> dict[str, Any]:
+        """The most probable parameters.
+
+        With log-probabilities: the best of many draws, then a local search in unconstrained space.
+        Without: the draw of highest density under a kernel estimate in unconstrained space.
+        """
+        samples = self.sample(draws, observed).values
+        if samples.ndim == 3:
+            raise EstimatorError("map takes one observation at a time")
+        if "log_prob" in self.estimator.spec.gives:  # type: ignore[attr-defined]
+            best = samples[np.argmax(self.log_prob(samples, observed))]
+            best = self._climb(best, observed)
+        else:
+            best = samples[np.argmax(_kernel_density(self.prior.to_unconstrained(samples)))]
+        return {k: v[0] for k, v in self.prior.unpack(best[None]).items()}
+
+    def _climb(self, start: np.ndarray, observed: Any) -> np.ndarray:
+        from scipy.optimize import minimize
+
+        def loss(u: np.ndarray) -> float:
+            value = -float(self.log_prob(self.prior.from_unconstrained(u[None])[0], observed)[0])
+            return value if np.isfinite(value) else 1e300
+
+        u0 = self.prior.to_unconstrained(start[None])[0]
+        if not np.isfinite(u0).all():
+            return start
+        found = minimize(loss, u0, method="Nelder-Mead", options={"maxiter": 200 * len(u0)})
+        return self.prior.from_unconstrained(found.x[None])[0][0] if found.fun < loss(u0) else start
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the posterior into a folder: JSON and arrays, no pickle."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays, meta = self.engine.state()
+        held = {f"engine/{k}": np.asarray(v) for k, v in arrays.items()}
+        held |= {f"observed/{k}": v for k, v in (self.observed or {}).items()
+                 if isinstance(v, np.ndarray)}
+        told = {
+            "format": FORMAT, "estimator": self.estimator.identity(), "engine": meta,
+            "prior": _config_or_none(self.prior), "features": _config_or_none(self.view),
+            "outputs": {n: without_axis(o) for n, o in self.view.outputs.items()},
+            "feature_names": list(self.view.names), "feature_units": list(self.view.units),
+            "units": dict(self.prior.units), "seed": self.seed, "info": self.info,
+        }
+        import io
+
+        blob = io.BytesIO()
+        np.savez(blob, **held)  # type: ignore[arg-type]
+        write_atomic(folder / "arrays.npz", [blob.getvalue()])
+        write_atomic(folder / "posterior.json", [json.dumps(told, indent=1, default=str).encode()])
+        return folder
+
+
+def load(path: str | Path, *, prior: Prior | None = None, features: Any = None) -> Posterior:
+    """A saved posterior, in a fresh process.
+
+    `prior` and `features` must be given where they hold functions of your own, which no file keeps.
+    """
+    folder = Path(path)
+    try:
+        told = json.loads((folder / "posterior.json").read_text())
+        with np.load(folder / "arrays.npz", allow_pickle=False) as held:
+            arrays = dict(held)
+    except FileNotFoundError as cause:
+        raise StoreError(f"{folder} holds no posterior",
+                         fix="the folder that study.fit or posterior.save wrote") from cause
+    except ValueError as cause:
+        raise StoreError(f"the posterior in {folder} is damaged: {cause}") from cause
+    if told["format"] != FORMAT:
+        raise StoreError(f"{folder} has posterior format {told['format']}, this inferkit reads "
+                         f"{FORMAT}", fix="pip install --upgrade inferkit")
+    kept = told["estimator"]
+    estimator = Component.choose("estimator", f"{kept['package']}:{kept['name']}", kept["config"])
+    prior = prior or _prior_of(told["prior"])
+    chosen = choose(features if features is not None else _needed(told["features"], "features"))
+    view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()})
+    view.names, view.units = tuple(told["feature_names"]), tuple(told["feature_units"])
+    engine = plugins.load(estimator.spec).restore(
+        {k.removeprefix("engine/"): v for k, v in arrays.items() if k.startswith("engine/")},
+        told["engine"], prior)
+    observed = {k.removeprefix("observed/"): v for k, v in arrays.items()
+                if k.startswith("observed/")}
+    return Posterior(engine, estimator, prior, view, seed=told["seed"], observed=observed or None,
+                     info=told["info"])
+
+
+def _output(name: str, told: dict) -> Output:
+    told = dict(told)
+    told["shape"] = None if told.get("shape") == "ragged" else tuple(told.get("shape", ()))
+    told["axis"] = np.asarray(told["axis"]) if "axis" in told else None
+    told["dims"] = tuple(told.get("dims", ()))
+    return Output(**{**told, "name": name})
+
+
+def _needed(config: Any, what: str) -> Any:
+    if config is None:
+        raise StoreError(f"this posterior's {what} holds functions, which no file keeps",
+                         fix=f"ik.load(path, {what}=…)")
+    return config
+
+
+def _prior_of(config: Any) -> Prior:
+    from inferkit.prior import Prior as JointPrior
+
+    return JointPrior.from_config(_needed(config, "prior"))
+
+
+def _config_or_none(thing: Any) -> Any:
+    from inferkit.errors import InferkitError
+
+    try:
+        return thing.to_config()
+    except InferkitError:
+        return None
+
+
+def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        np.array_equal(getattr(a[k], "values", a[k]), getattr(b[k], "values", b[k]), equal_nan=True)
+        for k in a)
+
+
+def _kernel_density(u: np.ndarray) -> np.ndarray:
+    """Gaussian kernel density at the draws themselves (Scott's bandwidth), up to a constant."""
+    scale = u.std(axis=0) * len(u) ** (-1 / (u.shape[1] + 4)) + 1e-300
+    z = u / scale
+    square = (z**2).sum(1)
+    distance = square[:, None] + square[None] - 2 * z @ z.T
+    return np.exp(-0.5 * np.maximum(distance, 0)).sum(1)
+
+

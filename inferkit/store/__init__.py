@@ -1,0 +1,10 @@
+"""The store: rows go in once and stay as they are; tables come out, larger than memory if need be.
+
+    rows  ->  shard (one immutable file)  ->  store (a folder of them)  ->  table (`Simulations`)
+"""
+
+from inferkit.store.compact import compact
+from inferkit.store.files import write_atomic
+from inferkit.store.shard import OK, STATUS, Rows, Shard, encode
+from inferkit.store.store import Store
+from inferkit.store.table import Simulations

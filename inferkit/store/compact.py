@@ -1,0 +1,30 @@
+"""Merging small shards, so that a long run of short flushes does not leave thousands of files."""
+
+from __future__ import annotations
+
+from inferkit.store.shard import Shard
+from inferkit.store.store import Store
+from inferkit.store.table import Simulations
+
+SMALL, LARGE = 4 << 20, 32 << 20
+"""Shards under SMALL bytes are merged, once there are many, into ones of about LARGE."""
+
+
+def compact(store: Store, many: int = 64) -> int:
+    """Merge small shards, once a round has `many` of them; returns how many were merged."""
+    merged = 0
+    by_round: dict[int, list[Shard]] = {}
+    for shard in store.shards():
+        if shard.nbytes < SMALL:
+            by_round.setdefault(shard.round, []).append(shard)
+    for round, small in by_round.items():
+        if len(small) < many or any(s.damaged.any() for s in small):
+            continue
+        table = Simulations(store, round, shards=small)
+        size = max(1, int(LARGE / max(1, sum(s.nbytes for s in small)) * len(table)))
+        for rows in table.batches(size):
+            store.write(rows)
+        for shard in small:
+            shard.path.unlink(missing_ok=True)
+        merged += len(small)
+    return merged
