@@ -33,5 +33,7 @@ def make(name: str, c: TVBConfig, sim: Any, paths: Any, watched: Any) -> Any:
 
         return Compiled(c, sim, paths, watched)
     if name == "blocks":
-        raise CannotRun("not built yet")
+        from inferkit_tvb.blocks import Blocks
+
+        return Blocks(c, sim, paths, watched)
     return Plain(c, paths, watched)

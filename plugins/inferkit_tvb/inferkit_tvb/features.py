@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inferkit import Output
-from inferkit.builtin.features.base import check_time, choices, seconds, series
+from inferkit.features.base import check_time, choices, seconds, series
 from inferkit.errors import ConfigError
 
 

@@ -53,3 +53,11 @@ class TestCompiledWithoutDelays(SimulatorSuite):
     @pytest.fixture
     def component(self):
         return small(engine="compiled", delays=False, precision="float64")
+
+
+class TestBlocks(SimulatorSuite):
+    rows = 5
+
+    @pytest.fixture
+    def component(self):
+        return small(engine="blocks", batch=3, regional=["model.eta"], groups=["model.J[lh-*]"])
