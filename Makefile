@@ -2,14 +2,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+PROJECTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml) docs/example_plugin/pyproject.toml
+INSTALL := $(BIN)/python -m pip install -q -c constraints.txt
 
-.PHONY: demo test slow lint clean
+.PHONY: demo install test slow lint clean
 
-demo: $(VENV)/.installed
-	$(BIN)/inferkit demo
+demo: $(VENV)/.core
+	$(BIN)/inferkit demo lif
+
+install: $(VENV)/.installed
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 3000
@@ -18,10 +22,16 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy inferkit
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml) docs/example_plugin/pyproject.toml
+# The core alone takes seconds; torch, JAX and TVB, which the plugins bring, take minutes.
+$(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]" $(foreach p,$(PLUGINS),-e "./$(p)[test]") -e ./docs/example_plugin
+	$(INSTALL) -e .
 	touch $@
+
+$(VENV)/.installed: $(PROJECTS)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e ".[dev]" $(foreach p,$(PLUGINS),-e "./$(p)[test]") -e ./docs/example_plugin
+	touch $@ $(VENV)/.core
 
 clean:
 	rm -rf $(VENV) runs

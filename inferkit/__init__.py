@@ -27,18 +27,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inferkit.commands.grid import Explored, explore
-    from inferkit.data import Chunk, Job, Output, Parameter, Ragged, Receipt
+    from inferkit.data import Chunk, Dataset, Draws, Job, Output, Parameter, Ragged, Receipt
     from inferkit.diagnose import Checks, Context, Verdict
     from inferkit.errors import InferkitError
     from inferkit.estimate import Problem, Training
     from inferkit.plugins import (
         API_VERSION,
         Component,
+        DemoSpec,
         DiagnosticSpec,
         EstimatorSpec,
         ExecutorSpec,
         FeatureSpec,
         PriorSpec,
+        ReaderSpec,
         SimulatorSpec,
         hookimpl,
         own_simulator,
@@ -70,13 +72,13 @@ if TYPE_CHECKING:
 # What comes from where; imported when first used, so that workers and `inferkit --help` start fast.
 _HOME = {
     "inferkit.commands.grid": ("Explored", "explore"),
-    "inferkit.data": ("Chunk", "Job", "Output", "Parameter", "Ragged", "Receipt"),
+    "inferkit.data": ("Chunk", "Dataset", "Draws", "Job", "Output", "Parameter", "Ragged", "Receipt"),
     "inferkit.diagnose": ("Checks", "Context", "Verdict"),
     "inferkit.errors": ("InferkitError",),
     "inferkit.estimate": ("Problem", "Training"),
     "inferkit.plugins": (
-        "API_VERSION", "Component", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec",
-        "FeatureSpec", "PriorSpec", "SimulatorSpec", "hookimpl", "own_simulator",
+        "API_VERSION", "Component", "DemoSpec", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec",
+        "FeatureSpec", "PriorSpec", "ReaderSpec", "SimulatorSpec", "hookimpl", "own_simulator",
     ),
     "inferkit.posterior": ("Posterior", "Samples", "corrected", "load"),
     "inferkit.prior": (

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
-from inferkit.data import Job
-from inferkit.errors import ConfigError, EstimatorError, SimulatorError, unknown_name
-from inferkit.plugins import Component, own_simulator
+from inferkit.data import Dataset, Job
+from inferkit.errors import ConfigError, EstimatorError
+from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
+from inferkit.plugins import Component, chosen, own_simulator
 from inferkit.posterior import Posterior
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
@@ -36,24 +37,27 @@ class Study:
     estimator, executor: `ik.estimator("abc-smc")`, `ik.executor("local", workers=2)`, or names.
     path: the run's folder: simulations, fits, checks, report.  seed: the root of all randomness.
     observed: data to explain (also accepted by fit, check and report).
+    An estimator that holds its own model needs neither simulator nor prior: what is observed is
+    then a `Dataset`, or what `Dataset.of` takes.
     truth: the parameters behind synthetic data, shown in plots.
     timeout: seconds a single simulation may take.
     log_likelihood: f(theta, x) for estimators that want one.
     """
 
-    def __init__(self, simulator: Any, prior: Prior, *, features: Any = None,
+    def __init__(self, simulator: Any = None, prior: Prior | None = None, *, features: Any = None,
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
                  truth: Mapping[str, Any] | None = None,
                  timeout: float | None = None, log_likelihood: Callable | None = None,
                  quiet: bool = False, folder: Path = Path()):
-        self.simulator = (simulator if isinstance(simulator, Component)
+        self.simulator = (NO_SIMULATOR if simulator is None
+                          else simulator if isinstance(simulator, Component)
                           else chosen("simulator", simulator) if isinstance(simulator, str)
                           else own_simulator(simulator))
-        if not isinstance(prior, Prior):
+        if not isinstance(prior, Prior | None):
             raise ConfigError(f"prior is {type(prior).__name__}",
                               fix='prior=ik.Prior({"a": ik.Uniform(0, 1)})')
-        self.prior = prior
+        self.prior: Any = NoPrior() if prior is None else prior
         self.features = features
         self.estimator = chosen("estimator", estimator)
         self.executor = chosen("executor", executor)
@@ -71,6 +75,11 @@ class Study:
         """See to it that n simulations of the prior are stored; only what is missing runs."""
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ConfigError(f"simulate({n!r})", allowed="a number of simulations, 1 or more")
+        if missing := {"simulator", "parameters"} - self.has:
+            raise ConfigError(f"this study has no {' and no '.join(sorted(missing))} to simulate with",
+                              fix=f"study.fit(): {self.estimator.name!r} learns from observations"
+                              if self._holds_its_model(self.estimator) else
+                              "ik.Study(simulator=…, prior=…)")
         self.check_names()
         store = self.store
         with store.writing():
@@ -93,7 +102,8 @@ class Study:
         problem = self._problem(chosen_one, self.observed if observed is None else observed)
         folder = problem.folder
         if (folder / "posterior.json").exists() and not refit:
-            self._posterior = posterior.load(folder, prior=self.prior, features=self.features)
+            self._posterior = posterior.load(folder, features=self.features, prior=(
+                self.prior if "parameters" in self.has else None))
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
@@ -127,6 +137,12 @@ class Study:
             return report.write(file, self.context(observed), checks)
 
     # -- what the stages share -------------------------------------------------------------------
+
+    @property
+    def has(self) -> set[str]:
+        """Of "simulator" and "parameters", what this study has: what lacks its part is left out."""
+        return {name for name, there in (("simulator", self.simulator is not NO_SIMULATOR),
+                                         ("parameters", bool(self.prior.names))) if there}
 
     @property
     def posterior(self) -> Posterior:
@@ -180,7 +196,7 @@ class Study:
 
     def check_names(self) -> None:
         """Refuse parameters that the simulator does not know, before anything runs."""
-        check_names(self.simulator.name, self.built,
+        simulate.check_names(self.simulator.name, self.built,
                     {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items()})
 
     def check_pairing(self, estimator: Component, observed: Any) -> features.View:
@@ -188,7 +204,7 @@ class Study:
         view = self.view()
         simulator: Any = self.simulator.spec
         spec: Any = estimator.spec
-        estimate.check_pairing(spec, simulator, view, observed=observed is not None,
+        estimate.check_pairing(spec, simulator, view, observed=observed is not None, has=self.has,
                                log_likelihood=self.log_likelihood is not None)
         return view
 
@@ -210,8 +226,10 @@ class Study:
         if "simulations" in spec.consumes and not spec.needs_observed and not len(table):
             raise EstimatorError("there are no simulations to learn from",
                                  fix="study.simulate(1000)")
-        inputs = None
-        if observed is not None:
+        inputs: Any = None
+        if self._holds_its_model(estimator):
+            inputs = Dataset.of(observed)
+        elif observed is not None:
             inputs, several = features.observe(observed, view)
             if several and spec.needs_observed:
                 raise EstimatorError(f"{estimator.name!r} fits one observation at a time")
@@ -220,10 +238,17 @@ class Study:
         folder = self.path / "fits" / tag
         folder.mkdir(parents=True, exist_ok=True)
         return estimate.Problem(
-            self.prior, view, self.seed, folder, tag, table, inputs, self.simulator,
+            self.prior if "parameters" in self.has else None, view, self.seed, folder, tag, table,
+            inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
             self.log_likelihood, self.reporter.event, self._run,
+            self.executor,
         )
+
+    @staticmethod
+    def _holds_its_model(estimator: Component) -> bool:
+        spec: Any = estimator.spec
+        return set(spec.consumes) == {"observations"}
 
     def _run(self, draw: Callable, round: int, n: int) -> Progress:
         spec: Any = self.simulator.spec
@@ -233,7 +258,7 @@ class Study:
     @contextlib.contextmanager
     def _executor(self) -> Iterator[None]:
         """The executor, opened for the length of one call; nested uses share it."""
-        if self._runner is not None:
+        if self._runner is not None or "simulator" not in self.has:
             yield
             return
         self._runner = self.executor.build()
@@ -245,35 +270,6 @@ class Study:
         finally:
             runner, self._runner = self._runner, None
             runner.close()
-
-
-def chosen(role: str, given: Any) -> Component:
-    """A component from a component or a name."""
-    if isinstance(given, Component):
-        if given.spec.role != role:
-            raise ConfigError(f"{given!r} is no {role}")
-        return given
-    if isinstance(given, str):
-        return Component.choose(role, given, {})
-    raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
-
-
-def check_names(simulator: str, built: Any, given: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse parameters (name -> shape) that a simulator does not know, or that it lacks."""
-    declared = getattr(built, "parameters", None)
-    if not declared:
-        return
-    known = {p.name: p for p in declared}
-    for name, shape in given.items():
-        if name not in known:
-            raise unknown_name(f"parameter of simulator {simulator!r}", name, known)
-        if shape != tuple(known[name].shape):
-            raise ConfigError(f"{name!r} has shape {shape}",
-                              allowed=f"{tuple(known[name].shape)}, as the simulator says")
-    lacking = [n for n, p in known.items() if p.default is None and n not in given]
-    if lacking:
-        raise SimulatorError(f"there is no value of {', '.join(lacking)}",
-                             allowed=f"all parameters that have no default: {', '.join(known)}")
 
 
 def _seed(seed: Any) -> int:

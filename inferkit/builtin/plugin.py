@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from inferkit.plugins import (
+    DemoSpec,
     DiagnosticSpec,
     EstimatorSpec,
     ExecutorSpec,
     FeatureSpec,
     PriorSpec,
+    ReaderSpec,
     SimulatorSpec,
     hookimpl,
 )
@@ -15,6 +17,7 @@ from inferkit.plugins import (
 TASKS = "inferkit.builtin.tasks"
 FEATURES = "inferkit.builtin.features"
 DIAGNOSTICS = "inferkit.builtin.diagnostics"
+STATES = "inferkit.builtin.state_space"
 
 
 @hookimpl
@@ -27,6 +30,11 @@ def inferkit_simulators():
     yield SimulatorSpec(
         name="gaussian_linear", summary="task: conjugate Gaussian, posterior in closed form",
         target=f"{TASKS}:GaussianLinear", config=f"{TASKS}:GaussianLinearConfig",
+        batch_invariant=True,
+    )
+    yield SimulatorSpec(
+        name="state_space", summary="linear-Gaussian state space, a trial a row",
+        target=f"{STATES}:LinearGaussian", config=f"{STATES}:LinearGaussianConfig",
         batch_invariant=True,
     )
     for name, attribute, summary in (
@@ -49,6 +57,33 @@ def inferkit_estimators():
         target="inferkit.builtin.abc:ABCSMC", config="inferkit.builtin.abc:SMCConfig",
         amortised=False, rounds=True, needs_observed=True,
     )
+
+
+    yield EstimatorSpec(
+        name="kalman", summary="exact smoother of a linear-Gaussian state space, from data alone",
+        target=f"{STATES}:Kalman", config=f"{STATES}:KalmanConfig",
+        consumes=("observations",), gives=("arrays",), accepts=("arrays", "ragged"),
+    )
+
+
+@hookimpl
+def inferkit_readers():
+    for name, suffixes, summary in (
+        ("npz", (".npz",), "numpy arrays by name"),
+        ("npy", (".npy",), "one numpy array"),
+        ("csv", (".csv",), "columns by name"),
+        ("mat", (".mat",), "MATLAB variables by name; a cell array is a list of trials"),
+    ):
+        yield ReaderSpec(name=name, summary=summary, suffixes=suffixes,
+                         target=f"inferkit.builtin.readers:{name}")
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(name="lif", summary="a neuron's four parameters from its noisy voltage",
+                   target="inferkit.builtin.demos:lif.toml", seconds=25)
+    yield DemoSpec(name="kalman", summary="hidden states from data alone, without a simulator",
+                   target="inferkit.builtin.demos:kalman.toml", seconds=5)
 
 
 @hookimpl
@@ -98,21 +133,27 @@ def inferkit_priors():
         yield PriorSpec(name=name, summary=summary, target=f"inferkit.prior:{attribute}")
 
 
+BOTH = ("simulator", "parameters")
+
+
 @hookimpl
 def inferkit_diagnostics():
     for name, attribute, summary, needs in (
-        ("sbc", "sbc:SBC", "simulation-based calibration: ranks of the truth", ("amortised",)),
-        ("coverage", "coverage:Coverage", "credible intervals hold the truth", ("amortised",)),
-        ("tarp", "tarp:TARP", "joint coverage by distances to random points", ("amortised",)),
-        ("contraction", "contraction:Contraction", "what the data say about what", ()),
+        ("sbc", "sbc:SBC", "simulation-based calibration: ranks of the truth", (*BOTH, "amortised")),
+        ("coverage", "coverage:Coverage", "credible intervals hold the truth", (*BOTH, "amortised")),
+        ("tarp", "tarp:TARP", "joint coverage by distances to random points", (*BOTH, "amortised")),
+        ("contraction", "contraction:Contraction", "what the data say about what", ("parameters",)),
         ("predictive", "predictive:PosteriorPredictive", "the posterior's simulations look like "
-         "the observation", ("observed",)),
+         "the observation", (*BOTH, "observed")),
         ("misspecification", "misspecification:Misspecification", "the observation is typical of "
-         "the model", ("observed",)),
-        ("failures", "failures:Failures", "failed simulations, and where", ()),
-        ("leakage", "leakage:Leakage", "draws outside the prior", ()),
+         "the model", ("simulator", "observed")),
+        ("failures", "failures:Failures", "failed simulations, and where", BOTH),
+        ("leakage", "leakage:Leakage", "draws outside the prior", ("parameters",)),
         ("training", "training:Training", "whether the fit had converged", ()),
-        ("recovery", "recovery:Recovery", "the known truth lies in the posterior", ("truth",)),
+        ("recovery", "recovery:Recovery", "the known truth lies in the posterior",
+         ("parameters", "truth")),
     ):
         yield DiagnosticSpec(name=name, summary=summary, needs=needs,
                              target=f"{DIAGNOSTICS}.{attribute}")
+    yield DiagnosticSpec(name="innovations", summary="one-step predictions err as the model says",
+                         target=f"{STATES}:Innovations", estimators=("kalman",))

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="inferkit", description="Bayesian inference on simulators: any simulator, any "
-        "estimator, any executor.", epilog="A first look: inferkit demo")
+        "estimator, any executor.", epilog="A first look: inferkit demo lif")
     top.add_argument("--version", action="version", version=f"inferkit {_version()}")
     top.add_argument("--disable-plugin", action="append", metavar="NAME", default=[],
                      help="leave a plugin out (may be repeated)")
@@ -50,9 +50,10 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    demo = command("demo", _demo, "infer a LIF neuron's parameters, from nothing to a report")
-    demo.add_argument("--path", default="runs/demo", help="the run's folder (default: runs/demo)")
-    demo.add_argument("--simulations", type=int, default=20000)
+    demo = command("demo", _demo, "list the demos, or run one, from nothing to a report")
+    demo.add_argument("name", nargs="?", help="which one (lif: a neuron's parameters)")
+    demo.add_argument("--path", help="the run's folder (default: runs/NAME)")
+    demo.add_argument("-n", "--simulations", type=int, help="how many, in place of the file's")
 
     init = command("init", _init, "write a study file to start from")
     init.add_argument("file", nargs="?", default="study.toml")
@@ -109,6 +110,8 @@ def parser() -> argparse.ArgumentParser:
     new = kinds.add_parser("new", help="write a package to start from; its tests pass")
     new.add_argument("name", help="such as my-neuron")
     new.add_argument("--role", default="simulator", choices=["simulator", "estimator", "feature"])
+    new.add_argument("--observations", action="store_true",
+                     help="an estimator that holds its own model: no simulator, no prior")
     new.add_argument("--into", default=".", help="the folder to write it into")
     new.set_defaults(run=_plugins_new)
     return top
@@ -117,7 +120,10 @@ def parser() -> argparse.ArgumentParser:
 def _demo(args: Any) -> int:
     from inferkit.commands import demo
 
-    finish(demo.run(Path(args.path), args.simulations))
+    if args.name is None:
+        print(f"{demo.listing()}\n\nrun one with: inferkit demo NAME")
+        return 0
+    finish(demo.run(args.name, Path(args.path or f"runs/{args.name}"), args.simulations))
     return 0
 
 
@@ -141,7 +147,7 @@ def _check(args: Any) -> int:
 
 def _run(args: Any) -> int:
     from inferkit.commands import study_file
-    from inferkit.study import chosen
+    from inferkit.plugins import chosen
 
     source = Path(args.file)
     study, told = (study_file.read if args.command == "run" else study_file.reopen)(source)
@@ -150,13 +156,15 @@ def _run(args: Any) -> int:
     if args.estimator:
         study.estimator = chosen("estimator", args.estimator)
     n = told.simulations if args.simulations is None else args.simulations
-    study.check_names()
+    if "simulator" in study.has:
+        study.check_names()
     if args.only != "simulate":  # before hours of simulating, not after
         study.check_pairing(study.estimator, study.observed)
     _ = study.store  # another study's folder is refused before its study file is replaced
     if args.command == "run":
         study_file.keep_copy(study, source, n)
-    study.simulate(n, verify_up_to=2e9 if args.command == "run" else float("inf"))
+    if "simulator" in study.has or args.only == "simulate":
+        study.simulate(n, verify_up_to=2e9 if args.command == "run" else float("inf"))
     if args.only == "simulate":
         return 0
     study.fit()
@@ -168,7 +176,8 @@ def _run(args: Any) -> int:
 def finish(study: Any) -> int:
     """Check and report, and say where the report is and what it says."""
     if study.observed is not None:
-        print(study.posterior.sample(2000, study.observed))
+        many = "samples" in study.posterior.gives
+        print(study.posterior.sample(2000 if many else 100, study.observed))
     checks = study.check()
     print(checks)
     print(f"report: {study.report()}")
@@ -287,7 +296,7 @@ def _plugins_check(args: Any) -> int:
 def _plugins_new(args: Any) -> int:
     from inferkit.commands import scaffold
 
-    folder = scaffold.package(args.name, args.role, Path(args.into))
+    folder = scaffold.package(args.name, args.role, Path(args.into), args.observations)
     print(f"wrote {folder}\n  pip install -e {folder}\n  pytest {folder}")
     return 0
 

@@ -2,9 +2,10 @@
 
 The log-score is the mean log-density of the true parameters under the posterior, over held-out
 simulations (higher is better; a Gaussian kernel estimate in unconstrained space where an estimator
-gives no density, so compare like with like).  Coverage error is the worst gap of the central 50,
-80, 90 and 95 % intervals.  Where the simulator is a reference task, C2ST-free distances to the
-exact posterior are given as well: the worst standardised error of a parameter's mean and sd.
+gives no density, so compare like with like).  An estimator that consumes observations alone has
+none; in its place stands what it says of the data's log-likelihood, if it does.  Coverage error is
+the worst gap of the central 50, 80, 90 and 95 % intervals.  Where the simulator is a reference task,
+distances to the exact posterior are given as well: the worst standardised error of a mean and sd.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def run(study: Study, estimators: list[Any]) -> Comparison:
 def _calibration(context: Context) -> tuple[float, float, float]:
     held = context.calibration
     if held is None:
-        return np.nan, np.nan, np.nan
+        told = context.posterior.info.get("log_likelihood", np.nan)
+        return float(told), np.nan, np.nan
     low, high = _intervals(held, np.array(LEVELS))
     inside = (held.theta >= low) & (held.theta <= high)
     error = np.abs(inside.mean(axis=1) - np.array(LEVELS)[:, None]).max()

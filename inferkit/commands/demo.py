@@ -1,59 +1,50 @@
-"""`inferkit demo`: a LIF neuron's parameters from a noisy voltage trace, from nothing to a report.
+"""`inferkit demo`: lists the demos; `inferkit demo NAME` runs one, from nothing to a report.
 
-It is a study like any other; its study file is left in the run folder to be changed and run again.
+A demo is a study file like any other.  It is left in the run folder, to be changed and run again.
 """
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from pathlib import Path
 
+from inferkit import plugins
 from inferkit.commands import study_file
+from inferkit.plugins import DemoSpec
+from inferkit.progress import duration
 from inferkit.study import Study
 
-STUDY = """\
-# A leaky integrate-and-fire neuron gets a square pulse of current; we see 200 ms of its noisy
-# voltage and its spikes, and infer four parameters.  Try:  inferkit run {path}/demo.toml
-path = "{path}"
-seed = 1
-simulations = {simulations}
-features = [
-    {{name = "stats", output = "V", which = ["mean", "sd", "min", "rest_mean"], onset = 20.0}},
-    {{name = "spike_count"}},
-    {{name = "spike_times", k = 2}},
-]
 
-# The "observed" data are one simulation of known parameters, so that we can see the truth found.
-# Use your own with:  observed = "my_recording.npz"
-[observed]
-seed = 7
-theta = {{tau = 18.0, V_rest = -66.0, C = 190.0, V_th = -49.0}}
-
-[simulator]
-name = "lif"
-amplitude = 250.0
-
-[prior]
-tau = {{family = "log_normal", median = 20.0, sigma = 0.3, unit = "ms"}}
-V_rest = {{family = "normal", loc = -65.0, scale = 3.0, unit = "mV"}}
-C = {{family = "log_normal", median = 200.0, sigma = 0.3, unit = "pF"}}
-V_th = {{family = "normal", loc = -48.0, scale = 3.0, unit = "mV"}}
-
-[estimator]
-name = "abc-rejection"
-
-[executor]
-name = "local"
-"""
+def listing() -> str:
+    """Every demo that is installed, and how long it takes."""
+    specs: list = plugins.registry().all("demo")
+    width = max(len(s.name) for s in specs)
+    return "\n".join(f"  {s.name:<{width}}  {s.summary}  (about {duration(s.seconds)})"
+                     for s in specs)
 
 
-def run(path: Path, simulations: int) -> Study:
-    """The demo's study, simulated and fitted."""
+def text(spec: DemoSpec) -> str:
+    """The study file of a demo."""
+    package, _, file = spec.target.partition(":")
+    return (resources.files(package) / file).read_text()
+
+
+def run(name: str, path: Path, simulations: int | None = None) -> Study:
+    """The demo's study, simulated where it has a simulator, and fitted."""
+    spec = plugins.get("demo", name)
+    assert isinstance(spec, DemoSpec)
+    words = text(spec)
+    if simulations is not None:
+        words = re.sub(r"^simulations = \d+", f"simulations = {simulations}", words, flags=re.M)
     path.mkdir(parents=True, exist_ok=True)
-    file = path / "demo.toml"
-    file.write_text(STUDY.format(path=path.as_posix(), simulations=simulations))
-    study, _ = study_file.read(file)
+    file = path / f"{name}.toml"
+    file.write_text(f'# Change it, then:  inferkit run {file.as_posix()}\n'
+                    f'path = "{path.as_posix()}"\n{words}')
+    study, told = study_file.read(file)
     print(f"study: {file}")
-    study_file.keep_copy(study, file, simulations)
-    study.simulate(simulations)
+    study_file.keep_copy(study, file, told.simulations)
+    if "simulator" in study.has:
+        study.simulate(told.simulations)
     study.fit()
     return study

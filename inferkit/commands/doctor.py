@@ -8,8 +8,9 @@ import warnings
 from typing import Any
 
 from inferkit import plugins, provenance
+from inferkit.commands import demo
 from inferkit.errors import InferkitError, unknown_name
-from inferkit.plugins import API_VERSION, ROLES, Component, Spec, schema
+from inferkit.plugins import API_VERSION, ROLES, Component, DemoSpec, Spec, schema
 
 BASE = {f.name for f in dataclasses.fields(Spec)}
 
@@ -92,6 +93,9 @@ def _examine(spec: Spec):
     low, high = spec.api
     yield "interface version", (None if low <= API_VERSION <= high else
                                 f"it supports {low} to {high}, this is {API_VERSION}")
+    if isinstance(spec, DemoSpec):
+        yield "its study file is there", None if demo.text(spec) else "it is empty"
+        return
     target = plugins.load(spec)
     yield "loads", None if callable(target) else f"{spec.target} cannot be called"
     config_class = plugins.config_class(spec)
@@ -99,7 +103,7 @@ def _examine(spec: Spec):
     if required:
         yield f"builds (not tried: it needs {', '.join(required)})", None
         return
-    if spec.role == "prior":
+    if spec.role in ("prior", "reader"):
         return
     built = Component(spec, config_class() if config_class else None).build()
     methods = {"simulator": ["simulate"], "estimator": ["fit"], "feature": ["compute"],

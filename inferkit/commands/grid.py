@@ -25,10 +25,10 @@ from inferkit import features as feature_stage
 from inferkit import simulate
 from inferkit.data import Job
 from inferkit.errors import ConfigError
-from inferkit.plugins import Component, own_simulator, schema
+from inferkit.plugins import Component, chosen, own_simulator, schema
 from inferkit.progress import Reporter
+from inferkit.simulate import check_names
 from inferkit.store import Simulations, Store
-from inferkit.study import check_names, chosen
 
 PICTURE, TABLE = "sweep.png", "sweep.csv"
 

@@ -81,8 +81,15 @@ def _key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
-def package(name: str, role: str, into: Path) -> Path:
-    """A plugin package whose tests pass, in `into`/inferkit-NAME."""
+def package(name: str, role: str, into: Path, observations: bool = False) -> Path:
+    """A plugin package whose tests pass, in `into`/inferkit-NAME.
+
+    observations: an estimator that holds its own model and learns from observations alone.
+    """
+    kind = "observations" if observations else role
+    if observations and role != "estimator":
+        raise ConfigError(f"a {role} does not learn from observations",
+                          fix="inferkit plugins new NAME --role estimator --observations")
     short = name.removeprefix("inferkit-").removeprefix("inferkit_")
     identifier = short.replace("-", "_")
     if not identifier.isidentifier() or keyword.iskeyword(identifier):
@@ -98,14 +105,14 @@ def package(name: str, role: str, into: Path) -> Path:
         "Title": " ".join(w.capitalize() for w in identifier.split("_")),
         "Spec": {"simulator": "SimulatorSpec", "estimator": "EstimatorSpec",
                  "feature": "FeatureSpec"}[role],
-        "flags": FLAGS[role],
-        "suites": ", ".join(sorted(["PluginSuite", f"{role.capitalize()}Suite"])),
-        "imports": "import numpy as np" if role == "feature" else "",
+        "flags": FLAGS[kind],
+        "suites": ", ".join(sorted(["PluginSuite", f"{kind.capitalize()}Suite"])),
+        "imports": "import numpy as np" if kind in ("feature", "observations") else "",
     }
     files = {
         "pyproject.toml": PYPROJECT, "README.md": README, f"{module}/__init__.py": "",
-        f"{module}/plugin.py": PLUGIN, f"{module}/{role}.py": CODE[role],
-        f"tests/test_{identifier}.py": TEST_HEAD + TEST[role],
+        f"{module}/plugin.py": PLUGIN, f"{module}/{role}.py": CODE[kind],
+        f"tests/test_{identifier}.py": TEST_HEAD + TEST[kind],
     }
     for path, text in files.items():
         file = folder / path

@@ -5,7 +5,8 @@
     simulations = 2000
     timeout = 60
     features = ["spike_count", {name = "psd", output = "V"}]
-    observed = "data.npz"              # or a table: synthetic data {theta = {…}, seed = 1}
+    observed = "data.npz"              # or a table: synthetic data {theta = {…}, seed = 1},
+                                       # of another simulator with {simulator = {name = …}, …}
 
     [simulator]                        # name = "…" and its settings, or function = "file.py:f"
     [prior]                            # "name" = {family = "…", …};  constraint = ["a < b"]
@@ -14,7 +15,8 @@
     [plugins]
     disable = []
 
-Unknown keys are errors.  Paths in a file are relative to it, but `path`, where the run goes, is
+An estimator that holds its own model needs neither [simulator] nor [prior].  Unknown keys are
+errors.  Paths in a file are relative to it, but `path`, where the run goes, is
 relative to where the command runs.
 """
 
@@ -28,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import plugins
+from inferkit import plugins, seeds
 from inferkit.errors import ConfigError, DataError, InferkitError
 from inferkit.plugins import Component, own_simulator, schema
 from inferkit.plugins.own_code import import_function
@@ -44,8 +46,8 @@ COPY = "study.toml"
 class StudyFile:
     """The keys of a study file."""
 
-    simulator: dict
-    prior: dict
+    simulator: dict | None = None
+    prior: dict | None = None
     path: str = "runs/study"
     seed: int = 0
     simulations: int = 1000
@@ -82,7 +84,8 @@ def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
     if disabled:
         plugins.disable(*disabled)
     study = Study(
-        read_simulator(dict(told.simulator), folder), Prior.from_config(told.prior),
+        None if told.simulator is None else read_simulator(dict(told.simulator), folder),
+        None if told.prior is None else Prior.from_config(told.prior),
         features=told.features, estimator=read_part("estimator", told.estimator),
         executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
         timeout=told.timeout, quiet=quiet, folder=folder,
@@ -117,23 +120,29 @@ def read_part(role: str, given: str | Mapping[str, Any]) -> Component:
 def _observed(given: str | dict, folder: Path, study: Study) -> Any:
     if isinstance(given, str):
         return read_data(folder / given)
-    keys = {"theta", "seed"}
-    if "theta" not in given or given.keys() - keys:
-        raise ConfigError(f"observed is {given!r}",
-                          allowed="a file (.npz, .npy, .csv), or {theta = {…}, seed = 1}")
-    theta = {k: np.asarray(v, dtype=float) for k, v in _flat(given["theta"]).items()}
-    study.truth = {k: v for k, v in theta.items() if k in study.prior.parameters}
-    return synthetic(study, theta, int(given.get("seed", 0)))
+    if "file" in given:
+        settings = dict(given)
+        return read_data(folder / settings.pop("file"), settings.pop("reader", None), settings)
+    if given.keys() - {"theta", "seed", "simulator", "trials"} or not given.keys() & {
+            "theta", "simulator"}:
+        raise ConfigError(f"observed is {given!r}", allowed=(
+            'a file ("data.npz"), a file with its reader\'s settings {file = "…", reader = "…"}, or '
+            "synthetic data {theta = {…}, seed = 1, simulator = {name = …}, trials = 1}"))
+    theta = {k: np.asarray(v, dtype=float) for k, v in _flat(given.get("theta", {})).items()}
+    study.truth = {k: v for k, v in theta.items() if k in study.prior.parameters} or None
+    other = given.get("simulator")
+    model = study.built if other is None else read_simulator(dict(other), folder).build()
+    return synthetic(model, theta, int(given.get("seed", 0)), given.get("trials"))
 
 
-def synthetic(study: Study, theta: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """One simulation of known parameters, as if it had been observed."""
-    from inferkit import seeds
-
-    batch = {k: np.asarray(v, dtype=float)[None] for k, v in theta.items()}
+def synthetic(model: Any, theta: Mapping[str, Any], seed: int, trials: int | None = None
+              ) -> dict[str, Any]:
+    """One simulation of known parameters (or several trials of them), as if it had been observed."""
+    n = trials or 1
+    batch = {k: np.repeat(np.asarray(v, dtype=float)[None], n, axis=0) for k, v in theta.items()}
     # A stream that no study draws from: the observation must not share a training row's noise.
-    x = study.built.simulate(batch, seeds.row_seeds(seed, 1 << 40, np.arange(1)))
-    return {k: v[0] for k, v in x.items()}
+    x = model.simulate(batch, seeds.row_seeds(seed, 1 << 40, np.arange(n)))
+    return {k: v[0] if trials is None else v for k, v in x.items()}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -146,22 +155,25 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def read_data(file: Path) -> Any:
-    """Observed data: .npz (arrays by name), .npy (one array), .csv (columns by name)."""
-    if not file.is_file():
+def read_data(file: Path, reader: str | None = None, settings: Mapping[str, Any] | None = None
+              ) -> Any:
+    """Observed data, by the reader of that name, or else by the file's ending."""
+    if not file.exists():
         raise DataError(f"no file {file}")
+    specs: list[Any] = plugins.registry().all("reader")
+    if reader is None:
+        ending = "/" if file.is_dir() else file.suffix.lower()
+        reader = next((s.name for s in specs if ending in s.suffixes), None)
+        if reader is None:
+            known = sorted({e for s in specs for e in s.suffixes})
+            raise DataError(f"{file} is of no known type", allowed=", ".join(known),
+                            fix='observed = {file = "…", reader = "…"}  (inferkit plugins list reader)')
+    chosen = Component.choose("reader", reader, settings or {})
+    read = plugins.load(chosen.spec)
     try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as held:
-                return dict(held)
-        if file.suffix == ".npy":
-            return np.load(file, allow_pickle=False)
-        if file.suffix == ".csv":
-            held = np.genfromtxt(file, delimiter=",", names=True)
-            return {n: np.asarray(held[n]) for n in held.dtype.names or ()}
-    except (ValueError, OSError) as cause:
+        return read(file) if chosen.config is None else read(file, chosen.config)
+    except (ValueError, OSError, EOFError) as cause:
         raise DataError(f"{file} cannot be read: {cause}") from cause
-    raise DataError(f"{file} is of no known type", allowed=".npz, .npy, .csv")
 
 
 def to_toml(study: Study, simulations: int | None = None) -> str:
@@ -175,8 +187,11 @@ def to_toml(study: Study, simulations: int | None = None) -> str:
         told["timeout"] = study.timeout
     if study.features is not None:
         told["features"] = study.view().to_config()
+    if "simulator" in study.has:
+        told["simulator"] = study.simulator.to_config()
+    if "parameters" in study.has:
+        told["prior"] = study.prior.to_config()
     told |= {
-        "simulator": study.simulator.to_config(), "prior": study.prior.to_config(),
         "estimator": study.estimator.to_config(), "executor": study.executor.to_config(),
     }
     return tomli_w.dumps(schema.plain(told))

@@ -154,6 +154,58 @@ class {Class}:
         return Engine(arrays["weights"], arrays["root"], prior)
 '''
 
+OBSERVATIONS = '''\
+"""{Title}: replace the model by yours; the promises are in inferkit.protocols.Posterior.
+
+It holds its own model and learns from what was observed, so that a study with it needs no simulator
+and no prior.  Here: each channel of y is a constant in white noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inferkit import Draws
+
+
+@dataclass(frozen=True)
+class {Class}Config:
+    """Settings: each field is a key in [estimator] of a study file."""
+
+    width: float = 10.0
+
+
+class Engine:
+    """The posterior of each channel's level, with a wide normal prior."""
+
+    def __init__(self, mean, sd):
+        self.mean, self.sd = mean, sd
+
+    def draws(self, n, data, rng):
+        level = self.mean + self.sd * rng.standard_normal((n, len(self.mean)))
+        return Draws({{"level": level}}, {{"level": ("channel",)}})
+
+    def state(self):
+        return {{"mean": self.mean, "sd": self.sd}}, {{}}
+
+
+class {Class}:
+    """Learns from `problem.observed`, a `Dataset`: trials of any lengths."""
+
+    def __init__(self, config: {Class}Config | None = None):
+        self.config = config or {Class}Config()
+
+    def fit(self, problem):
+        y = np.concatenate(problem.observed.rows("y"))
+        weight = len(y) / y.var(axis=0, ddof=1)
+        var = 1 / (weight + self.config.width**-2)
+        return Engine(var * weight * y.mean(axis=0), np.sqrt(var))
+
+    @staticmethod
+    def restore(arrays, meta, prior):
+        return Engine(arrays["mean"], arrays["sd"])
+'''
+
 FEATURE = '''\
 """{Title}: replace the numbers by yours; the promises are in inferkit.protocols.Features."""
 
@@ -193,6 +245,17 @@ class Test{Class}(EstimatorSuite):
     @pytest.fixture
     def component(self):
         return inferkit.estimator("{name}")
+''',
+    "observations": '''\
+class Test{Class}(ObservationsSuite):
+    @pytest.fixture
+    def component(self):
+        return inferkit.estimator("{name}")
+
+    @pytest.fixture
+    def observed(self):
+        rng = np.random.default_rng(0)
+        return {{"y": [1.0 + rng.normal(size=(40, 2)), 1.0 + rng.normal(size=(25, 2))]}}
 ''',
     "feature": '''\
 class Test{Class}(FeatureSuite):
@@ -238,6 +301,8 @@ README = """\
     inferkit plugins show {name}
 """
 
-CODE = {"simulator": SIMULATOR, "estimator": ESTIMATOR, "feature": FEATURE}
+CODE = {"simulator": SIMULATOR, "estimator": ESTIMATOR, "observations": OBSERVATIONS,
+        "feature": FEATURE}
 FLAGS = {"simulator": "\n        batch_invariant=True,",
-         "estimator": '\n        accepts=("features", "arrays"),', "feature": ""}
+         "estimator": '\n        accepts=("features", "arrays"),', "feature": "",
+         "observations": '\n        consumes=("observations",), gives=("arrays",), amortised=False,'}

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from inferkit import features, plugins, seeds
+from inferkit.data import Dataset, Draws
 from inferkit.errors import InferkitError, StoreError, unknown_name
 from inferkit.estimate import Problem
 from inferkit.plugins import Component
@@ -30,6 +31,7 @@ ORDER: tuple[Status, ...] = ("FAIL", "WARN", "NOT RUN", "PASS")
 CALIBRATING = ("sbc", "coverage", "tarp")
 CALIBRATION_ROWS = 200
 CALIBRATION_DRAWS = 500
+ARRAY_DRAWS = 100
 
 
 @dataclass
@@ -137,6 +139,8 @@ class Examined(Protocol):
     @property
     def prior(self) -> Prior: ...
     @property
+    def has(self) -> set[str]: ...
+    @property
     def store(self) -> Store: ...
     @property
     def simulations(self) -> Simulations: ...
@@ -165,14 +169,27 @@ class Context:
     @cached_property
     def observed_inputs(self) -> dict[str, Any] | None:
         """The observation as a batch of one of the estimator's inputs, or None."""
-        if self.observed is None:
+        if self.observed is None or isinstance(self.posterior.observed, Dataset):
             return self.posterior.observed
         return features.observe(self.observed, self.view)[0]
 
+    @property
+    def has(self) -> set[str]:
+        """Of "simulator", "parameters" (named numbers) and "arrays", what there is to examine."""
+        named = self.study.has if "samples" in self.posterior.gives else self.study.has - {"parameters"}
+        return named | {"arrays"} & set(self.posterior.gives)
+
+    @cached_property
+    def draws(self) -> Draws | None:
+        """Draws of the posterior's arrays, where it has any."""
+        if "arrays" not in self.posterior.gives:
+            return None
+        return self.posterior.draws(ARRAY_DRAWS, self.observed, seed=self.study.seed)
+
     @cached_property
     def samples(self) -> Samples | None:
-        """Posterior draws given the observation."""
-        if self.observed_inputs is None:
+        """Posterior draws of the parameters given the observation."""
+        if "parameters" not in self.has or self.observed_inputs is None:
             return None
         if self.observed is None:
             return self.posterior.sample(2000, seed=self.study.seed)
@@ -232,14 +249,22 @@ class Context:
     def observed_raw(self) -> Mapping[str, Any] | None:
         """The observation as raw outputs by name (no batch axis), or None."""
         observed = self.observed
-        if observed is None and self.view.raw and self.posterior.observed is not None:
-            observed = {k: v[0] for k, v in self.posterior.observed.items()
+        held = self.posterior.observed
+        if observed is None and self.view.raw and held is not None and not isinstance(held, Dataset):
+            observed = {k: v[0] for k, v in held.items()
                         if k != features.FEATURES}
         if observed is None:
             return None
         if not isinstance(observed, Mapping):
             observed = {next(iter(self.view.outputs)): observed}
         return observed if observed.keys() <= self.view.outputs.keys() else None
+
+
+def applies(spec: Any, context: Context) -> bool:
+    """Whether a check says anything of such a fit; one that does not is left out, not NOT RUN."""
+    if spec.estimators and context.posterior.estimator.name not in spec.estimators:
+        return False
+    return {"simulator", "parameters", "arrays"} & set(spec.needs) <= context.has
 
 
 def run(context: Context, only: list[str] | None = None) -> Checks:
@@ -249,6 +274,8 @@ def run(context: Context, only: list[str] | None = None) -> Checks:
     if only is not None:
         specs = [plugins.get("diagnostic", name) for name in only]
     for spec in specs:
+        if not applies(spec, context):
+            continue
         try:
             verdicts += list(Component(spec).build().run(context))
         except InferkitError as cause:

@@ -4,4 +4,5 @@ A `Problem` is all that an estimator sees; `check_pairing` refuses what cannot w
 runs.
 """
 
+from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.estimate.problem import Plan, Problem, Training, check_pairing, fit_tag

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from inferkit import plugins, seeds
-from inferkit.data import Output, Parameter
+from inferkit.data import Dataset, Output, Parameter
 from inferkit.errors import EstimatorError
 from inferkit.features import View, flatten
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
-from inferkit.protocols import Prior
+from inferkit.simulate import points
 from inferkit.store import Simulations, Store, write_atomic
 
 
@@ -55,19 +55,21 @@ class Training:
 class Problem:
     """What an estimator works on."""
 
-    prior: Prior
+    prior: Any  # a Prior; None where the study has none
     view: View
     seed: int
     folder: Path  # the fit's own: logs, and files "checkpoint*", deleted once it is finished
     tag: str  # names this fit in the store's rounds
     simulations: Simulations | None = None  # those to learn from (held-out ones are not among them)
-    observed: dict[str, Any] | None = None  # inputs, batch of one, where the fit is for one
+    # Inputs, a batch of one, where the fit is for one; a Dataset where it consumes observations alone.
+    observed: Any = None
     component: Component | None = None
     parameters: tuple[Parameter, ...] = ()
     outputs: dict[str, Output] = field(default_factory=dict)
     log_likelihood: Callable | None = None
     show: Callable[[str, dict], None] = lambda event, values: None
     _run: Callable[[Callable, int, int], Any] | None = None
+    executor: Component | None = None
     _step: int = 0
 
     @property
@@ -122,6 +124,20 @@ class Problem:
         self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(matrix))
         return self.training(Simulations(self.simulations.store, plan.round, stop=len(matrix)))
 
+    def each(self, function: Callable, among: Iterable[dict[str, Any]], *, step: str = "each",
+             timeout: float | None = None) -> list[dict]:
+        """function(**point, path=a folder of its own) at every point, each a job on the executor.
+
+        Points are plain values, results what JSON holds; large things go into files under `path`.
+        What is finished is kept with the fit, so a fit begun again repeats none.  A row that
+        failed says so in "status" and "message".
+        """
+        if self.executor is None:
+            raise EstimatorError("this problem has no executor")
+        return points.run(function, points.numbered(among, step), path=self.folder / step,
+                          executor=self.executor, identity={"fit": self.tag, "step": step},
+                          timeout=timeout, noun=step)
+
 
 class Plan:
     """A round's parameters, written before any of its simulations runs."""
@@ -147,21 +163,29 @@ class Plan:
         self.theta = theta
 
 
-def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | None, seed: int,
-            rows: int) -> str:
+def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | Dataset | None,
+            seed: int, rows: int) -> str:
     """A short digest of what a fit depends on: the name of its folder and of its rounds."""
     h = hashlib.blake2b(digest_size=6)
     h.update(json.dumps([estimator.identity(), view.digest, seed, rows], sort_keys=True).encode())
+    if isinstance(observed, Dataset):
+        h.update(observed.digest.encode())
+        observed = None
     for name, value in sorted((observed or {}).items()):
         h.update(name.encode() + np.ascontiguousarray(getattr(value, "values", value)).tobytes())
     return f"{estimator.name}-{h.hexdigest()}"
 
 
 def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,
-                  observed: bool, log_likelihood: bool) -> None:
+                  observed: bool, log_likelihood: bool,
+                  has: Set[str] = frozenset({"simulator", "parameters"})) -> None:
     """Refuse, before anything runs, an estimator that cannot work with this study."""
     wants = set(estimator.consumes)
     lacks = []
+    if wants & {"simulations", "simulator"} and has < {"simulator", "parameters"}:
+        lacks.append("a simulator and a prior")
+    elif wants != {"observations"} and "parameters" not in has:
+        lacks.append("a prior of the parameters")
     if "gradient" in wants and not (simulator.differentiable or log_likelihood):
         lacks.append(f"a differentiable simulator ({simulator.name!r} is not one) "
                      "or a log-likelihood of yours")
@@ -175,7 +199,7 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
         unseen = estimator.needs_observed and not observed
         raise EstimatorError(
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
-            allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood)),
+            allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood, has)),
             fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
     ragged = [o.name for o in view.outputs.values() if o.shape is None]
     if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
@@ -184,10 +208,15 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
             allowed=", ".join(estimator.accepts), fix='features = ["spike_count", "isi"]')
 
 
-def _usable(simulator: SimulatorSpec, observed: bool, log_likelihood: bool) -> list[str]:
+def _usable(simulator: SimulatorSpec, observed: bool, log_likelihood: bool, has: Set[str]
+            ) -> list[str]:
     names = []
     for spec in plugins.registry().all("estimator"):
         wants = set(spec.consumes)  # type: ignore[attr-defined]
+        if wants & {"simulations", "simulator"} and has < {"simulator", "parameters"}:
+            continue
+        if wants != {"observations"} and "parameters" not in has:
+            continue
         if "gradient" in wants and not (simulator.differentiable or log_likelihood):
             continue
         if "log_likelihood" in wants and not log_likelihood:

@@ -6,7 +6,7 @@ In comes a name and its settings, out goes a `Component`, whose backend is impor
 and not before.  Own functions become components here as well (`function`, `own_code`).
 """
 
-from inferkit.plugins.component import Component, from_reference, own_simulator
+from inferkit.plugins.component import Component, chosen, from_reference, own_simulator
 from inferkit.plugins.discovery import (
     OFFICIAL,
     Registry,
@@ -24,11 +24,13 @@ from inferkit.plugins.records import (
     CONSUMES,
     GIVES,
     ROLES,
+    DemoSpec,
     DiagnosticSpec,
     EstimatorSpec,
     ExecutorSpec,
     FeatureSpec,
     PriorSpec,
+    ReaderSpec,
     SimulatorSpec,
     Spec,
 )

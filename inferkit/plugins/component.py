@@ -144,6 +144,20 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     return found
 
 
+
+
+
+def chosen(role: str, given: Any) -> Component:
+    """A component from a component or a name."""
+    if isinstance(given, Component):
+        if given.spec.role != role:
+            raise ConfigError(f"{given!r} is no {role}")
+        return given
+    if isinstance(given, str):
+        return Component.choose(role, given, {})
+    raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
+
+
 def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: bool = True,
                   batch_invariant: bool | None = None, name: str | None = None,
                   parameters: tuple[Parameter, ...] | None = None,

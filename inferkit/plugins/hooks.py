@@ -1,4 +1,4 @@
-"""The hooks.  The first six register records; the last two observe.  None alters data in flow.
+"""The hooks.  The first eight register records; the last two observe.  None alters data in flow.
 
 Implement a hook in your `plugin.py`:
 
@@ -17,11 +17,13 @@ from typing import Any
 import pluggy
 
 from inferkit.plugins.records import (
+    DemoSpec,
     DiagnosticSpec,
     EstimatorSpec,
     ExecutorSpec,
     FeatureSpec,
     PriorSpec,
+    ReaderSpec,
     SimulatorSpec,
 )
 
@@ -67,6 +69,18 @@ def inferkit_diagnostics() -> Iterable[DiagnosticSpec]:
 
 
 @hookspec
+def inferkit_readers() -> Iterable[ReaderSpec]:
+    """Register readers of observed data."""
+    return ()
+
+
+@hookspec
+def inferkit_demos() -> Iterable[DemoSpec]:
+    """Register demos: study files that end, with a report, in at most two minutes."""
+    return ()
+
+
+@hookspec
 def inferkit_batch_stored(path: str, receipt: Any) -> None:
     """Observe that a chunk's rows reached the store of the run at `path`."""
 
@@ -84,4 +98,6 @@ REGISTERING = {
     "feature": "inferkit_features",
     "prior": "inferkit_priors",
     "diagnostic": "inferkit_diagnostics",
+    "reader": "inferkit_readers",
+    "demo": "inferkit_demos",
 }

@@ -51,12 +51,15 @@ class SimulatorSpec(Spec):
 
 
 CONSUMES = ("simulations", "simulator", "log_likelihood", "gradient", "observations")
-GIVES = ("samples", "log_prob", "log_likelihood")
+GIVES = ("samples", "arrays", "log_prob", "log_likelihood")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatorSpec(Spec):
-    """`consumes`: all of these must be there.  `needs_observed`: fit works for one observation.
+    """`consumes`: all of these must be there; one that consumes ("observations",) alone holds its
+    own model, and gets the data as a `Dataset`.  `gives`: "samples" are named numbers, in the
+    prior's order, "arrays" named arrays with dimensions.  `needs_observed`: fit works for one
+    observation.
 
     `accepts`: "features" (one flat vector of numbers), "arrays" (dense outputs of any shape),
     "ragged".  `rounds`: it can run several rounds towards one observation.
@@ -103,16 +106,44 @@ class PriorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticSpec(Spec):
-    """`needs`: what must be there for it to run; otherwise its verdict is NOT RUN."""
+    """`needs`: what must be there for it to run; otherwise its verdict is NOT RUN.
+
+    Where the study has no "simulator", or its posterior no named "parameters", a check that needs
+    them does not apply, and is left out; so is one whose `estimators` do not name the fit's.
+    """
 
     needs: tuple[str, ...] = ()
+    estimators: tuple[str, ...] = ()
 
     role = "diagnostic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSpec(Spec):
+    """Reads observed data: the target is a function of a path (and the config, if it has one).
+
+    `suffixes`: the files' endings (".mat"), "/" for folders.  It returns what a study takes as
+    `observed`: a mapping of arrays, a `Dataset`, xarray.
+    """
+
+    suffixes: tuple[str, ...] = ()
+
+    role = "reader"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSpec(Spec):
+    """`target` is "package:file.toml", a study file within the package; `seconds` what it takes."""
+
+    seconds: float = 60.0
+
+    role = "demo"
 
 
 ROLES: dict[str, type[Spec]] = {
     s.role: s
     for s in (
         SimulatorSpec, EstimatorSpec, ExecutorSpec, FeatureSpec, PriorSpec, DiagnosticSpec,
+        ReaderSpec, DemoSpec,
     )
 }

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from inferkit import plugins, seeds
-from inferkit.data import Output
-from inferkit.errors import EstimatorError, StoreError, unknown_name
+from inferkit.data import Dataset, Draws, Output
+from inferkit.errors import EstimatorError, InferkitError, StoreError, unknown_name
+from inferkit.estimate import NoPrior
 from inferkit.features import View, observe
 from inferkit.features.view import choose, without_axis
 from inferkit.plugins import Component
@@ -93,8 +94,8 @@ class Samples:
 class Posterior:
     """A fitted posterior with its prior and features."""
 
-    def __init__(self, engine: Any, estimator: Component, prior: Prior, view: View, *, seed: int = 0,
-                 observed: dict[str, Any] | None = None, info: dict | None = None):
+    def __init__(self, engine: Any, estimator: Component, prior: Any, view: View, *, seed: int = 0,
+                 observed: Any = None, info: dict | None = None):
         self.engine, self.estimator, self.prior, self.view = engine, estimator, prior, view
         self.seed, self.observed, self.info = seed, observed, info or {}
 
@@ -112,11 +113,14 @@ class Posterior:
         return inputs, several
 
     def sample(self, n: int, observed: Any = None, *, seed: int | None = None,
-               iid: bool = False) -> Samples:
-        """n draws given an observation; for m observations (m, n, d).
+               iid: bool = False) -> Any:
+        """n draws given an observation: `Samples`, for m observations (m, n, d); or `Draws`, of an
+        estimator whose posterior has no named numbers.
 
         `iid=True`: the m observations are independent trials of one parameter set.
         """
+        if "samples" not in self.gives:
+            return self.draws(n, observed, seed=seed)
         inputs, several = self._inputs(observed)
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
         if iid:
@@ -128,6 +132,25 @@ class Posterior:
         values = self.sample_batch(n, inputs, rng)
         return Samples(values if several else values[0], self.prior.names, self.prior.units,
                        self.prior)
+
+    def draws(self, n: int, observed: Any = None, *, seed: int | None = None) -> Draws:
+        """n draws of the posterior's arrays (latents by trial and time, say)."""
+        if "arrays" not in self.gives:
+            raise EstimatorError(f"{self.estimator.name!r} gives no arrays",
+                                 fix="posterior.sample(1000)")
+        rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
+        data = self.observed if observed is None else Dataset.of(observed)
+        spec: Any = self.estimator.spec
+        if not spec.amortised and data != self.observed:
+            raise EstimatorError(
+                f"{spec.name!r} learned the posterior of one data set, and this is another",
+                fix="study.fit(observed=this_one)")
+        return self.engine.draws(n, data, rng)
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        spec: Any = self.estimator.spec
+        return spec.gives
 
     def sample_batch(self, n: int, inputs: Mapping[str, Any], rng: np.random.Generator
                      ) -> np.ndarray:
@@ -191,8 +214,11 @@ class Posterior:
         folder.mkdir(parents=True, exist_ok=True)
         arrays, meta = self.engine.state()
         held = {f"engine/{k}": np.asarray(v) for k, v in arrays.items()}
-        held |= {f"observed/{k}": v for k, v in (self.observed or {}).items()
-                 if isinstance(v, np.ndarray)}
+        if isinstance(self.observed, Dataset):
+            held |= {f"dataset/{k}": v for k, v in self.observed.pack().items()}
+        else:
+            held |= {f"observed/{k}": v for k, v in (self.observed or {}).items()
+                     if isinstance(v, np.ndarray)}
         told = {
             "format": FORMAT, "estimator": self.estimator.identity(), "engine": meta,
             "prior": _config_or_none(self.prior), "features": _config_or_none(self.view),
@@ -209,7 +235,7 @@ class Posterior:
         return folder
 
 
-def load(path: str | Path, *, prior: Prior | None = None, features: Any = None) -> Posterior:
+def load(path: str | Path, *, prior: Any = None, features: Any = None) -> Posterior:
     """A saved posterior, in a fresh process.
 
     `prior` and `features` must be given where they hold functions of your own, which no file keeps.
@@ -229,15 +255,19 @@ def load(path: str | Path, *, prior: Prior | None = None, features: Any = None) 
                          f"{FORMAT}", fix="pip install --upgrade inferkit")
     kept = told["estimator"]
     estimator = Component.choose("estimator", f"{kept['package']}:{kept['name']}", kept["config"])
-    prior = prior or _prior_of(told["prior"])
+    if prior is None:
+        prior = NoPrior() if told["prior"] == {} else _prior_of(told["prior"])
     chosen = choose(features if features is not None else _needed(told["features"], "features"))
     view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()})
     view.names, view.units = tuple(told["feature_names"]), tuple(told["feature_units"])
     engine = plugins.load(estimator.spec).restore(
         {k.removeprefix("engine/"): v for k, v in arrays.items() if k.startswith("engine/")},
-        told["engine"], prior)
-    observed = {k.removeprefix("observed/"): v for k, v in arrays.items()
+        told["engine"], prior if prior.names else None)
+    observed: Any = {k.removeprefix("observed/"): v for k, v in arrays.items()
                 if k.startswith("observed/")}
+    if data := {k.removeprefix("dataset/"): v for k, v in arrays.items()
+                if k.startswith("dataset/")}:
+        observed = Dataset.of(data)
     return Posterior(engine, estimator, prior, view, seed=told["seed"], observed=observed or None,
                      info=told["info"])
 
@@ -264,8 +294,6 @@ def _prior_of(config: Any) -> Prior:
 
 
 def _config_or_none(thing: Any) -> Any:
-    from inferkit.errors import InferkitError
-
     try:
         return thing.to_config()
     except InferkitError:

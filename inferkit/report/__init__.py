@@ -15,6 +15,7 @@ from typing import Any
 from inferkit import plugins
 from inferkit.diagnose import Checks, Context
 from inferkit.report import (
+    arrays,
     calibration,
     computation,
     overview,
@@ -28,16 +29,18 @@ from inferkit.store import write_atomic
 
 __all__ = ["Section", "figure", "note", "table", "text", "write"]
 
-SECTIONS = {
-    "Verdicts": overview.verdicts,
-    "Parameters": overview.parameters,
-    "Posterior": pairs.section,
-    "Posterior predictive": predictive.section,
-    "Calibration": calibration.section,
-    "Failed simulations": computation.failures,
-    "Training": computation.training,
-    "Timings": provenance.timings,
-    "Provenance": provenance.section,
+BOTH = {"simulator", "parameters"}
+SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it cannot do without
+    "Verdicts": (overview.verdicts, set()),
+    "Parameters": (overview.parameters, {"parameters"}),
+    "Posterior": (pairs.section, {"parameters"}),
+    "Posterior arrays": (arrays.section, {"arrays"}),
+    "Posterior predictive": (predictive.section, BOTH),
+    "Calibration": (calibration.section, BOTH),
+    "Failed simulations": (computation.failures, BOTH),
+    "Training": (computation.training, set()),
+    "Timings": (provenance.timings, set()),
+    "Provenance": (provenance.section, set()),
 }
 
 
@@ -45,7 +48,7 @@ def write(path: str | Path, context: Context, checks: Checks) -> Path:
     """Write the report; a reader sees the whole file or the one before it."""
     file = Path(path)
     sections = [_guarded(title, lambda make=make: make(context, checks))
-                for title, make in SECTIONS.items()]
+                for title, (make, needs) in SECTIONS.items() if needs <= context.has]
     at = len(sections) - 2  # plugins' sections go before timings and provenance
     sections[at:at] = list(_from_plugins(context))
     html = page.render(overview.headline(context), checks, sections)

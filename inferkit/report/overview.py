@@ -35,11 +35,15 @@ def headline(context: Context) -> tuple[str, str]:
         stored = f"{len(study.simulations):,} simulations"
     except Exception:
         stored = "no stored simulations"
-    d = context.prior.dim
-    return (f"{study.simulator.name}: {d} parameter{'s' * (d != 1)} by "
-            f"{context.posterior.estimator.name}",
-            f"{stored} of the prior · {features or 'raw outputs'} · seed {study.seed} · "
-            f"{study.path}")
+    d, by = context.prior.dim, context.posterior.estimator.name
+    end = f"seed {study.seed} · {study.path}"
+    if "parameters" not in context.has:
+        data = context.posterior.observed
+        return (f"{', '.join(context.draws or ())} by {by}",
+                f"{data.trials} trial{'s' * (data.trials != 1)} of {', '.join(data.arrays)} · {end}")
+    model = f"{study.simulator.name}: " if "simulator" in context.has else ""
+    return (f"{model}{d} parameter{'s' * (d != 1)} by {by}",
+            f"{stored} of the prior · {features or 'raw outputs'} · {end}")
 
 
 def _feature(feature: Any) -> str:

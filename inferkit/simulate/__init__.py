@@ -7,6 +7,6 @@ processes, `node` what runs where nobody listens, `journal` what convicts a dead
 """
 
 from inferkit.simulate.chunk import run_chunk, simulator_of
-from inferkit.simulate.driver import Driver, PriorDraws, run
+from inferkit.simulate.driver import Driver, PriorDraws, check_names, run
 from inferkit.simulate.journal import Journal
 from inferkit.simulate.outputs import checked_output

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from inferkit import plugins, seeds
 from inferkit.data import Chunk, Receipt
-from inferkit.errors import ExecutorError, SimulatorError
+from inferkit.errors import ConfigError, ExecutorError, SimulatorError, unknown_name
 from inferkit.plugins import SimulatorSpec
 from inferkit.progress import Progress
 from inferkit.protocols import Executor, Prior
@@ -48,6 +48,24 @@ class PriorDraws:
             rows = index[index // BLOCK == b] - b * BLOCK
             parts.append({k: np.asarray(v)[rows] for k, v in self._block[1].items()})
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def check_names(simulator: str, built: Any, given: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse parameters (name -> shape) that a simulator does not know, or that it lacks."""
+    declared = getattr(built, "parameters", None)
+    if not declared:
+        return
+    known = {p.name: p for p in declared}
+    for name, shape in given.items():
+        if name not in known:
+            raise unknown_name(f"parameter of simulator {simulator!r}", name, known)
+        if shape != tuple(known[name].shape):
+            raise ConfigError(f"{name!r} has shape {shape}",
+                              allowed=f"{tuple(known[name].shape)}, as the simulator says")
+    lacking = [n for n, p in known.items() if p.default is None and n not in given]
+    if lacking:
+        raise SimulatorError(f"there is no value of {', '.join(lacking)}",
+                             allowed=f"all parameters that have no default: {', '.join(known)}")
 
 
 def run(store: Store, spec: SimulatorSpec, executor: Executor,

@@ -14,9 +14,10 @@ Every test says which promise of `inferkit.protocols` was broken, and how to kee
 from inferkit.testing.estimator import EstimatorSuite
 from inferkit.testing.executor import ExecutorSuite
 from inferkit.testing.features import FeatureSuite
+from inferkit.testing.observations import ObservationsSuite
 from inferkit.testing.plugin import PluginSuite
 from inferkit.testing.prior import PriorSuite
 from inferkit.testing.simulator import SimulatorSuite
 
-__all__ = ["EstimatorSuite", "ExecutorSuite", "FeatureSuite", "PluginSuite", "PriorSuite",
-           "SimulatorSuite"]
+__all__ = ["EstimatorSuite", "ExecutorSuite", "FeatureSuite", "ObservationsSuite", "PluginSuite",
+           "PriorSuite", "SimulatorSuite"]

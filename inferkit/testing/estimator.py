@@ -35,7 +35,8 @@ class EstimatorSuite:
         return inferkit.simulator("gaussian_linear", dim=DIM)
 
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
+    @classmethod
+    def folder(cls, tmp_path_factory):
         return tmp_path_factory.mktemp("estimator")
 
     @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -184,15 +185,22 @@ def test_replay_of_a_failed_row_says_what_happened(tmp_path):
 
 
 def test_the_demo_ends_with_a_report_and_a_verdict(tmp_path):
-    done = inferkit("demo", "--simulations", "3000", cwd=tmp_path)
+    listed = inferkit("demo", cwd=tmp_path)
+    assert listed.returncode == 0 and "lif" in listed.stdout and "inferkit demo NAME" in listed.stdout
+    done = inferkit("demo", "lif", "--simulations", "3000", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "overall:" in done.stdout and "report: runs/demo/report.html" in done.stdout
-    assert (tmp_path / "runs/demo/report.html").exists()
+    assert "overall:" in done.stdout and "report: runs/lif/report.html" in done.stdout
+    assert (tmp_path / "runs/lif/report.html").exists()
+    again = inferkit("run", "runs/lif/lif.toml", cwd=tmp_path)
+    assert again.returncode == 0 and "all 3,000 are stored already" in again.stderr
+    unknown = inferkit("demo", "lifs", cwd=tmp_path)
+    assert unknown.returncode == 2 and "did you mean 'lif'" in unknown.stderr
 
 
 def test_plugins_new_makes_packages_whose_tests_pass(tmp_path):
-    for role in ("simulator", "estimator", "feature"):
-        made = inferkit("plugins", "new", f"my-{role}", "--role", role, "--into", tmp_path)
+    for role in ("simulator", "estimator", "observations", "feature"):
+        kind = (["estimator", "--observations"] if role == "observations" else [role])
+        made = inferkit("plugins", "new", f"my-{role}", "--role", *kind, "--into", tmp_path)
         assert made.returncode == 0, made.stderr
         folder = tmp_path / f"inferkit_my_{role}"
         # Installed for real, into a folder of its own.
@@ -204,6 +212,23 @@ def test_plugins_new_makes_packages_whose_tests_pass(tmp_path):
                                  str(folder / "tests")], capture_output=True, text=True, cwd=tmp_path,
                                 env={**os.environ, "PYTHONPATH": str(site)})
         assert tested.returncode == 0 and "passed" in tested.stdout, tested.stdout
+
+
+def test_only_an_estimator_learns_from_observations(tmp_path):
+    done = inferkit("plugins", "new", "x", "--observations", "--into", tmp_path)
+    assert done.returncode == 2 and "--role estimator --observations" in done.stderr
+
+
+def test_every_demo_is_a_study_file():
+    """Those that need a backend are run by its plugin's own tests."""
+    from inferkit import plugins
+    from inferkit.commands import demo, study_file
+    from inferkit.plugins import schema
+
+    for spec in plugins.registry().all("demo"):
+        told = schema.build(study_file.StudyFile, tomllib.loads(demo.text(spec)), spec.name)
+        assert told.observed is not None, f"{spec.name} shows no posterior"
+        assert 0 < spec.seconds <= 120
 
 
 def test_an_estimator_that_cannot_work_is_refused_before_anything_runs(file, tmp_path):

@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import inferkit as ik
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +25,20 @@ def test_its_code_runs(file, tmp_path, monkeypatch):
     truth = {"README.md": ("tau", 25.0, 6.0), "docs/tutorial.md": ("V_rest", -66.0, 1.5)}[file]
     samples = space["posterior"].sample(500)  if file == "README.md" else space["samples"]
     assert abs(samples[truth[0]].mean() - truth[1]) < truth[2]
+
+
+@pytest.mark.parametrize("file", ["docs/data.md", "docs/estimate.md"])
+def test_its_blocks_run(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {"__name__": "documentation"}
+    for block in python_blocks(file):
+        exec(compile(block, file, "exec"), space)  # noqa: S102
+    if file == "docs/data.md":
+        with np.load("data.npz") as held:
+            assert ik.Dataset.of(dict(held)) == space["data"]
+    else:
+        assert space["states"]["x"].shape == (200, 3, 100, 1)
+        assert space["study"].check().status == "PASS"
 
 
 def test_every_hook_is_documented_and_tested():

@@ -158,13 +158,13 @@ def lif(tmp_path):
     (lambda x: x["V"], "a dict with V, spikes"),
 ])
 def test_observed_that_does_not_fit(lif, spoil, message):
-    good = study_file.synthetic(lif, {}, 1)
+    good = study_file.synthetic(lif.built, {}, 1)
     with pytest.raises(DataError, match=message):
         lif.posterior.sample(10, spoil(good))
 
 
 def test_several_observations_and_features_as_data(lif):
-    one, two = (study_file.synthetic(lif, {}, s) for s in (1, 2))
+    one, two = (study_file.synthetic(lif.built, {}, s) for s in (1, 2))
     both = lif.posterior.sample(50, [one, two])
     assert both.values.shape == (2, 50, 4) and both["tau"].shape == (2, 50)
     alone = lif.posterior.sample(50, one)
@@ -179,7 +179,7 @@ def test_several_observations_and_features_as_data(lif):
 
 
 def test_units_summary_and_arviz(lif):
-    samples = lif.posterior.sample(100, study_file.synthetic(lif, {}, 1))
+    samples = lif.posterior.sample(100, study_file.synthetic(lif.built, {}, 1))
     assert samples.units["tau"] == "ms" and "± " in repr(samples)
     row = samples.summary()[0]
     assert row["q5"] < row["median"] < row["q95"]
@@ -210,11 +210,11 @@ def test_posteriors_load_in_a_fresh_process_and_say_what_is_wrong(lif, tmp_path)
     import sys
 
     folder = lif.posterior.save(tmp_path / "saved")
-    np.savez(tmp_path / "x.npz", **{k: v for k, v in study_file.synthetic(lif, {}, 1).items()})
+    np.savez(tmp_path / "x.npz", **{k: v for k, v in study_file.synthetic(lif.built, {}, 1).items()})
     code = (f"import inferkit as ik, numpy as np; x = dict(np.load({str(tmp_path / 'x.npz')!r}));"
             f"print(ik.load({str(folder)!r}).sample(3, x, seed=4).values.tolist())")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    x = study_file.synthetic(lif, {}, 1)
+    x = study_file.synthetic(lif.built, {}, 1)
     assert np.allclose(json.loads(done.stdout), lif.posterior.sample(3, x, seed=4).values)
     with pytest.raises(StoreError, match="holds no posterior"):
         ik.load(tmp_path / "nothing")

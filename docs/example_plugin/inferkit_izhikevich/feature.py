@@ -26,3 +26,8 @@ class Burstiness:
             np.mean(np.diff(times) < self.config.bound) if len(times) > 1 else np.nan
             for times in x[self.config.output]
         ])}
+
+
+def read_spikes(file):
+    """A file of spike times as the observation of a study."""
+    return {"spikes": np.loadtxt(file, ndmin=1)}

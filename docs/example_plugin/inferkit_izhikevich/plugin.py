@@ -1,6 +1,6 @@
 """What this package registers.  It imports inferkit only, so listing plugins stays quick."""
 
-from inferkit import FeatureSpec, SimulatorSpec, hookimpl
+from inferkit import DemoSpec, FeatureSpec, ReaderSpec, SimulatorSpec, hookimpl
 
 
 @hookimpl
@@ -22,6 +22,22 @@ def inferkit_features():
         target="inferkit_izhikevich.feature:Burstiness",
         config="inferkit_izhikevich.feature:BurstinessConfig",
     )
+
+
+@hookimpl
+def inferkit_readers():
+    yield ReaderSpec(
+        name="spike_times",
+        summary="spike times in ms, one a line",
+        suffixes=(".spikes",),
+        target="inferkit_izhikevich.feature:read_spikes",
+    )
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(name="izhikevich", summary="what a cell's bursts say of its reset",
+                   target="inferkit_izhikevich:demo.toml", seconds=10)
 
 
 @hookimpl

@@ -63,3 +63,10 @@ def test_a_study_ends_with_the_section_in_the_report(tmp_path):
     study.simulate(800)
     assert study.fit().sample(100, study.observed)["c"].mean() > -60
     assert "Firing type" in study.report().read_text()
+
+
+def test_spike_times_are_read(tmp_path):
+    from inferkit.commands.study_file import read_data
+
+    (tmp_path / "cell.spikes").write_text("12.5\n40.0\n")
+    assert np.array_equal(read_data(tmp_path / "cell.spikes")["spikes"], [12.5, 40.0])

@@ -260,3 +260,20 @@ def test_errors_say_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="scale is -1"):
         ik.estimator("nuts", scale=-1.0)
     assert made is not None
+
+
+def test_a_log_density_of_ones_own_needs_no_simulator(tmp_path):
+    """Mean of a Gaussian: prior N(0, 4), four values with sd 1; posterior in closed form."""
+    y = np.array([1.0, 2.0, 0.5, 1.5])
+
+    def log_likelihood(theta, x):
+        return -0.5 * ((x["y"] - theta["m"]) ** 2).sum()
+
+    study = ik.Study(prior=ik.Prior({"m": ik.Normal(0.0, 2.0)}), estimator=ik.estimator("nuts"),
+                     log_likelihood=log_likelihood, observed={"y": y}, path=tmp_path / "run", quiet=True)
+    draws = study.fit().sample(4000)["m"]
+    var = 1 / (4 + 0.25)
+    assert abs(draws.mean() - var * y.sum()) < 0.1 * var**0.5 and abs(draws.var() / var - 1) < 0.15
+    names = {v.name for v in study.check()}
+    assert "contraction" in names and not names & {"sbc", "failures", "predictive"}
+    assert "could not be made" not in study.report().read_text()

@@ -1,0 +1,1 @@
+"""Study files of the built-in demos."""
