@@ -27,6 +27,7 @@ class Simulator(Protocol):
     Declared `parameters` and `outputs` let a study refuse a wrong name before it simulates; None
     or an empty tuple means "not known beforehand".
     An optional `prepare()` (compile, load a connectome) runs once a worker and is not timed.
+    An optional `messages` (row -> text) says why rows of the last call hold NaN.
     A differentiable simulator adds `jax_function()`, returning f(theta: dict, key) -> dict in JAX.
     """
 

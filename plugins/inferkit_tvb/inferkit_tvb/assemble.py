@@ -84,6 +84,7 @@ def template(c: TVBConfig) -> Any:
         coupling=named("coupling", c.coupling, t.coupling, t.coupling.Coupling)(),
         simulation_length=c.transient + c.duration)
     choose_variables(c, model)
+    initial_history(c, model, 1, net.regions)  # an error, if it does not fit
     sim.monitors = [monitor(m, c, model, net) for m in c.monitors]
     if c.stimulus is not None:
         sim.stimulus = stimulus(c, space, net.regions)

@@ -1,6 +1,6 @@
 """The records; TVB is not imported here."""
 
-from inferkit import FeatureSpec, SimulatorSpec, hookimpl
+from inferkit import DemoSpec, FeatureSpec, SimulatorSpec, hookimpl
 
 
 @hookimpl
@@ -25,3 +25,9 @@ def inferkit_report_sections(context):
     from inferkit_tvb.report import sections
 
     return sections(context)
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(name="tvb", summary="coupling and excitability of a whole-brain network from BOLD",
+                   target="inferkit_tvb:demo.toml", seconds=90)

@@ -55,7 +55,7 @@ def test_other_schemes(scheme):
 
 @pytest.mark.parametrize("settings", [
     dict(model="MontbrioPazoRoxin", noise=[0.001, 0.01], integrator="HeunStochastic"),
-    dict(model="ReducedSetHindmarshRose", noise=0.001),
+    dict(model="ReducedSetHindmarshRose", noise=0.001, dt=0.02, duration=4.0),
     dict(model="ZetterbergJansen", noise=0.001),
     dict(model="WilsonCowan", coupling="Sigmoidal", noise=0.001, defaults={"model.P": 1.0}),
     dict(model="Generic2dOscillator", integrator="EulerDeterministic"),
