@@ -1,4 +1,4 @@
-"""The Virtual Brain for inferkit.  `capture(simulator)` turns a configured TVB Simulator into settings."""
+"""The Virtual Brain for inferkit.  `capture(simulator)` turns a TVB Simulator into settings."""
 
 from typing import Any
 

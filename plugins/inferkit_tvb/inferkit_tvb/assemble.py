@@ -190,7 +190,8 @@ def initial_history(c: TVBConfig, model: Any, horizon: int, regions: int) -> np.
         low = {s: (r[0] + r[1]) / 2 for s, r in model.state_variable_range.items()}
         for name in given:
             if name not in model.state_variables:
-                raise unknown_name(f"state variable of {c.model} (initial)", name, model.state_variables)
+                raise unknown_name(f"state variable of {c.model} (initial)", name,
+                                   model.state_variables)
         rows = [np.broadcast_to(np.asarray(given.get(s, low.get(s, 0.0)), float), (regions,))
                 for s in model.state_variables]
         array = np.stack(rows)

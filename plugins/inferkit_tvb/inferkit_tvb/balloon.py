@@ -77,5 +77,6 @@ def Balloon(given: dict[str, float] | None, **settled: Any) -> Any:
                 self.total[:] = 0
             if step_ % self.istep == 0:
                 return [step_ * self.dt, signal(self.state, p)]
+            return None
 
     return BalloonWindkessel(**settled)

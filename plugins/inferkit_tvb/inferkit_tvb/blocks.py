@@ -105,7 +105,8 @@ class Blocks:
                     period=w.told.every, variables_of_interest=np.array(w.variables))
         sim.configure()
         horizon = sim.connectivity.horizon
-        histories = [self._history(sim, values, int(i), streams[k], horizon) for k, i in enumerate(rows)]
+        histories = [self._history(sim, values, int(i), streams[k], horizon) for k, i
+                     in enumerate(rows)]
         set_history(sim, np.concatenate(histories, axis=2))
         return sim
 

@@ -1,7 +1,7 @@
 """C into a shared library: compiled at first use, kept in a cache folder, loaded by ctypes.
 
 The folder is $INFERKIT_CACHE, or ~/.cache/inferkit; a library's name is the digest of its source, the
-flags, the compiler and the processor's abilities, so that machines that share a home share nothing wrong.
+flags, the compiler and the processor's abilities, so that machines sharing a home keep their own.
 """
 
 from __future__ import annotations
@@ -64,5 +64,5 @@ def library(source: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
                                   capture_output=True, text=True, check=False)
             if told.returncode:
                 raise CannotRun(f"{path} failed: {told.stderr.strip()[:2000]}")
-            os.replace(out, made)  # whole, or not there
+            out.replace(made)  # whole, or not there
     return ctypes.CDLL(str(made))

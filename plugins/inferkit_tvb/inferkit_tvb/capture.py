@@ -14,11 +14,12 @@ def capture(sim: Any, **settings: Any) -> dict[str, Any]:
     """Settings for `ik.simulator("tvb", **capture(sim))`; `settings` replace what was captured."""
     t = tvb()
     if sim.surface is not None:
-        raise ConfigError("a surface cannot be captured", fix='surface = {source = "…"} in the settings')
+        raise ConfigError("a surface cannot be captured",
+                          fix='surface = {source = "…"} in the settings')
     space = sim.connectivity
     if np.size(space.speed) != 1:
         raise ConfigError("connectivity.speed is a matrix", allowed="one speed, other tract lengths",
-                          fix="sim.connectivity.tract_lengths *= 3.0 / speed; speed = numpy.array([3.0])")
+                          fix="tract_lengths * 3.0 / speed, and speed = numpy.array([3.0])")
     n = len(space.weights)
     parts = {"weights": space.weights, "lengths": space.tract_lengths, "centres": space.centres,
              "labels": [str(v) for v in space.region_labels]}
@@ -69,7 +70,8 @@ def _values(prefix: str, thing: Any, n: int) -> dict[str, Any]:
             out[f"{prefix}.{name}"] = bool(value)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fib" or name == "gid":
             continue
-        if isinstance(default, np.ndarray) and default.shape == value.shape and (default == value).all():
+        if isinstance(default,
+                      np.ndarray) and default.shape == value.shape and (default == value).all():
             continue
         if value.size not in (1, n):
             raise ConfigError(f"{prefix}.{name} has {value.size} values", allowed=f"1 or {n}")

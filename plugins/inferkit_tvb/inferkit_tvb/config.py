@@ -110,8 +110,8 @@ class TVBConfig:
     variable; for stochastic integrators.  noise_tau: correlation time in ms; 0 is white.
     duration: ms recorded after `transient` ms are discarded.
     defaults: values of parameters by path, `{"model.eta" = -4.6}`; a number or one a region.
-    regional: paths declared with one value a region.  groups: paths of subsets, "model.eta[lh-*]" by
-    label, "model.eta[left]", [right], [cortical], [subcortical], or indices "model.eta[0:10]".
+    regional: paths declared with one value a region.  groups: paths of subsets, "model.eta@lh-*" by
+    label, "model.eta@left", @right, @cortical, @subcortical, or indices "model.eta@0:10".
     monitors: the outputs.  stimulus: an extra drive.  surface: simulate a cortical surface.
     initial: the state before the start; "random" is TVB's way, uniform over the model's ranges; or a
     value a state variable, {"r" = 0.1, "V" = -2.0}, or an array (state variables[, regions]) or
@@ -172,7 +172,7 @@ class TVBConfig:
                 raise ConfigError(f"monitor {m.label!r}: its period {m.every} ms is below dt",
                                   allowed=f"dt = {self.dt} ms or more")
             if m.every > self.duration and m.kind != "Raw":
-                raise ConfigError(f"monitor {m.label!r}: its period {m.every} ms is longer than the run",
+                raise ConfigError(f"monitor {m.label!r}: {m.every} ms is longer than the run",
                                   allowed=f"at most duration = {self.duration:g} ms",
                                   fix=f"duration = {m.every:g}")
         # What travels to a worker is the data, not the name of a file that lies here.

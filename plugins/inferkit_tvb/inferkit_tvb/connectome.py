@@ -93,7 +93,7 @@ def _file(path: Path) -> dict[str, Any]:
             path = there if there.exists() else there.with_suffix(".zip")
     if not path.exists():
         raise ConfigError(f"there is no connectivity {path.name!r}",
-                          allowed='"synthetic-68", a TVB zip, a folder with weights.csv and lengths.csv',
+                          allowed='"synthetic-68", a TVB zip, a folder of weights.csv and lengths.csv',
                           fix="pip install tvb-data   for the connectivities of TVB's demos")
     if path.is_dir():
         return {_part(f): _table(f) for f in sorted(path.iterdir()) if _part(f)}

@@ -12,6 +12,9 @@ computed before the loop; each statement is written once for each of the U vecto
 their latencies overlap.
 """
 
+# A formula is used before the loop that made it goes on:
+# ruff: noqa: B023
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -120,7 +123,8 @@ def source(eq: Equations, prelude: str, runtime: str, double: bool) -> str:
              "SEEN": hex(sum(1 << k for k in seen))}
     parts = [prelude, *(f"#define {k} {v}" for k, v in sizes.items())]
     for u in (1, 2):
-        parts += [f"#undef U\n#undef FN\n#undef L\n#define U {u}\n#define L (U * W)\n#define FN(x) x##_{u}",
+        parts += ["#undef U\n#undef FN\n#undef L",
+                  f"#define U {u}\n#define L (U * W)\n#define FN(x) x##_{u}",
                   generated(eq, u, double), runtime]
     return "\n".join(parts)
 
@@ -247,7 +251,8 @@ def _advance(eq: Equations, u: int, double: bool) -> str:
         w.lines += [f"m{a}_{k} += {name}_{k};" for k in range(u)]
     for v, name in then.items():
         w.lines += [f"x{v}_{k} = {name}_{k};" for k in range(u)]
-    after = [f"STORE(x + {v} * L + {k} * W, x{v}_{k});" for v in range(len(eq.states)) for k in range(u)]
+    after = [f"STORE(x + {v} * L + {k} * W, x{v}_{k});" for v in range(len(eq.states)) for k
+             in range(u)]
     if not double:
         after += [f"STORE(x + ({v} + NV) * L + {k} * W, e{v}_{k});"
                   for v in range(len(eq.states)) for k in range(u)]

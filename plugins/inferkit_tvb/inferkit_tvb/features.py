@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from inferkit import Output
-from inferkit.features.base import check_time, choices, seconds, series
 from inferkit.errors import ConfigError
+from inferkit.features.base import check_time, choices, seconds, series
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Parameters by dotted path: which there are, and the values of a batch.
 
     model.eta                       a number, or one a region where it is declared `regional`
-    model.eta[lh-*]                 the same for some regions, declared in `groups`
+    model.eta@lh-*                  the same for some regions, declared in `groups`
     coupling.a                      of the coupling function
     integrator.noise.nsig           the dispersion D: one number, or one a state variable
     connectivity.speed, .scale      conduction speed, a factor of all weights
@@ -75,7 +75,7 @@ class Paths:
                 raise ConfigError(f"{path} has no value of its own in each region",
                                   allowed="parameters of the model, of the coupling, initial values")
             self.base[path] = np.broadcast_to(self.base[path], (self.regions,)).copy()
-        self.groups = {g: self._group(g) for g in c.groups}
+        self.groups = {found[0]: found[1:] for found in map(self._group, c.groups)}
         self.parameters = self._declared()
 
     # -- what there is ---------------------------------------------------------------------------
@@ -107,7 +107,8 @@ class Paths:
             thing, _, name = path.partition(".")
             old = self.fixed[path]
             new = np.asarray(value, getattr(old, "dtype", bool))
-            setattr(getattr(self.sim, thing), name, new.reshape(old.shape) if np.ndim(old) else bool(new))
+            setattr(getattr(self.sim, thing), name, new.reshape(old.shape) if np.ndim(old)
+                    else bool(new))
             self.fixed[path] = new
             return
         if path not in self.base:
@@ -130,8 +131,9 @@ class Paths:
         told = INEFFECTIVE.get(path)
         if told:
             return ConfigError(f"{path} has no effect: {told[0]}", fix=told[1])
-        if "[" in path:
-            return ConfigError(f"{path} is not declared", fix=f"groups = [{path!r}]")
+        if "@" in path or "[" in path:
+            return ConfigError(f"{path} is not declared",
+                               fix=f"groups = [{path.replace('[', '@').rstrip(']')!r}]")
         if path in self.fixed:
             return ConfigError(f"{path} is a setting, not a number to infer",
                                fix=f"defaults = {{{path!r} = …}}")
@@ -146,11 +148,11 @@ class Paths:
         except (TypeError, ValueError):
             raise ConfigError(f"{path} is {value!r}", allowed="numbers") from None
 
-    def _group(self, path: str) -> tuple[str, np.ndarray]:
-        found = re.fullmatch(r"([\w.]+)\[(.+)\]", path)
+    def _group(self, path: str) -> tuple[str, str, np.ndarray]:
+        """(name, path, mask): model.eta[lh-*] is read as well; a prior keeps brackets for elements."""
+        found = re.fullmatch(r"([\w.]+)@(.+)", path) or re.fullmatch(r"([\w.]+)\[(.+)\]", path)
         if not found:
-            raise ConfigError(f"group {path!r}", allowed="a path with a pattern",
-                              fix="model.eta[lh-*]")
+            raise ConfigError(f"group {path!r}", allowed="a path with a pattern", fix="model.eta@lh-*")
         base, pattern = found[1], found[2]
         if base not in self.base:
             raise self.unknown(base)
@@ -167,14 +169,15 @@ class Paths:
             ends = [int(p) if p else None for p in pattern.split(":")]
             part = slice(*ends) if ":" in pattern else ends[0]
             if not isinstance(part, slice) and part is not None and part >= self.regions:
-                raise ConfigError(f"{path}: there is no region {part}", allowed=f"0 to {self.regions - 1}")
+                raise ConfigError(f"{path}: there is no region {part}",
+                                  allowed=f"0 to {self.regions - 1}")
             mask[part] = True
         else:
             mask[:] = [fnmatch.fnmatchcase(label, pattern) for label in self.labels]
         if not mask.any():
             raise ConfigError(f"{path}: no region's label matches {pattern!r}",
                               allowed=", ".join(self.labels[:6]) + ", …")
-        return base, mask
+        return f"{base}@{pattern}", base, mask
 
     def _declared(self) -> tuple[Parameter, ...]:
         out = []

@@ -74,7 +74,8 @@ def _space(context: Any, net: connectome.Connectome) -> str:
         return note("The connectome has no centres, so its regions are not drawn in space.")
     told = regional(context, net.regions)
     strength = net.weights.sum(1)
-    colour, word = (told[1], f"posterior mean of {told[0]}") if told else (strength, "sum of weights in")
+    colour, word = (told[1], f"posterior mean of {told[0]}") if told else (strength,
+                                                                           "sum of weights in")
     i, j = np.nonzero(np.triu(net.weights + net.weights.T, 1))
     order = np.argsort(-(net.weights + net.weights.T)[i, j])[:MANY]
     with style.drawing():
@@ -85,7 +86,8 @@ def _space(context: Any, net: connectome.Connectome) -> str:
                 ax.plot(net.centres[[i[k], j[k]], a], net.centres[[i[k], j[k]], b], color=style.GRID,
                         lw=0.6, zorder=0)
             drawn = ax.scatter(net.centres[:, a], net.centres[:, b], c=colour, cmap="viridis",
-                               s=20 + 80 * strength / strength.max(), edgecolors=style.INK, linewidths=0.5)
+                               s=20 + 80 * strength / strength.max(), edgecolors=style.INK,
+                               linewidths=0.5)
             ax.set(xlabel=f"{words[0]} (mm)", ylabel=f"{words[1]} (mm)", aspect="equal")
         fig.colorbar(drawn, ax=axes[0, 1], label=style.label(word, longest=40), shrink=0.8)
     return figure(fig, f"Regions in space, coloured by {word}",
@@ -102,7 +104,7 @@ def _correlations(x: np.ndarray) -> np.ndarray:
 
 
 def _fc(context: Any) -> str:
-    """FC of each output (time, regions): observed, the posterior predictive's mean, and pair by pair."""
+    """FC of each output (time, regions): observed, predictive, and pair by pair."""
     raw = context.observed_raw or {}
     try:
         found = context.predictive
@@ -113,7 +115,8 @@ def _fc(context: Any) -> str:
     parts = []
     for name, simulated in found.x.items():
         output = context.view.outputs.get(name)
-        if output is None or output.dims != ("time", "node") or np.shape(raw.get(name)) != output.shape \
+        if output is None or output.dims != ("time",
+                                             "node") or np.shape(raw.get(name)) != output.shape \
                 or output.shape[1] < 3:
             continue
         own = _correlations(np.asarray(raw[name], float))

@@ -59,6 +59,7 @@ def _by_gain(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
                 if self.obsnoise is not None:
                     mean = mean + self.obsnoise.generate(shape=mean.shape)
                 return [(step - self.istep / 2) * self.dt, referenced(mean, m).T[..., None]]
+            return None
 
     return Gain(**common)
 
@@ -67,7 +68,7 @@ def referenced(mean: np.ndarray, m: Monitor) -> np.ndarray:
     if m.kind != "EEG" or not m.reference:
         return mean
     if m.reference != "average":
-        raise ConfigError(f"EEG: reference {m.reference!r} with a gain matrix, whose sensors have no labels",
+        raise ConfigError(f"EEG: reference {m.reference!r} of a gain matrix, which has no labels",
                           allowed='"average"')
     return mean - mean.mean(0)
 

@@ -69,7 +69,8 @@ class TVB:
         seeds = np.asarray(seeds, np.uint64)
         sizes = {len(v) for v in theta.values()} | {len(seeds)}
         if len(sizes) != 1:
-            raise SimulatorError(f"parameters and seeds have {sorted(sizes)} rows", allowed="one number")
+            raise SimulatorError(f"parameters and seeds have {sorted(sizes)} rows",
+                                 allowed="one number")
         try:
             values = self._parts[1].settle(theta, len(seeds))
         except ConfigError as cause:  # a path that is unknown is the row's fault as well

@@ -85,7 +85,8 @@ def settings(model, delays=True, scheme="HeunDeterministic", length=LENGTH, **mo
     told = dict(model=model, coupling=kind, dt=step, delays=delays, integrator=scheme, noise=0.0,
                 duration=length, connectivity=f"synthetic-{REGIONS}", speed=SPEED,
                 initial=initial(model).tolist(),
-                monitors=[{"kind": "Raw", "variables": voi if len(voi) == len(m.state_variables) else []}],
+                monitors=[{"kind": "Raw", "variables": voi if len(voi) == len(m.state_variables)
+                           else []}],
                 defaults={f"coupling.{k}": v for k, v in given.items()}
                 | {f"model.{k}": v for k, v in MODEL_VALUES.get(model, {}).items()})
     return told | more

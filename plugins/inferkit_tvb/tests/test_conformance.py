@@ -26,7 +26,7 @@ def small(**more):
 class TestPlain(SimulatorSuite):
     @pytest.fixture
     def component(self):
-        return small(engine="tvb", regional=["model.eta"], groups=["model.J[lh-*]"])
+        return small(engine="tvb", regional=["model.eta"], groups=["model.J@lh-*"])
 
 
 class TestDeterministic(SimulatorSuite):
@@ -40,7 +40,7 @@ class TestCompiled(SimulatorSuite):
 
     @pytest.fixture
     def component(self):
-        return small(engine="compiled", regional=["model.eta"], groups=["model.J[lh-*]"],
+        return small(engine="compiled", regional=["model.eta"], groups=["model.J@lh-*"],
                      connectivity="synthetic-20", monitors=[
                          {"kind": "TemporalAverage", "period": 1.0}, {"kind": "Bold", "period": 4.0},
                          {"kind": "BalloonWindkessel", "period": 5.0},
@@ -60,4 +60,4 @@ class TestBlocks(SimulatorSuite):
 
     @pytest.fixture
     def component(self):
-        return small(engine="blocks", batch=3, regional=["model.eta"], groups=["model.J[lh-*]"])
+        return small(engine="blocks", batch=3, regional=["model.eta"], groups=["model.J@lh-*"])

@@ -80,7 +80,8 @@ def test_blocks_give_the_rows_that_tvb_gives(settings):
 
 def monitors_of(model, delays, precision):
     told = [{"kind": "SubSample", "period": 0.5}, {"kind": "TemporalAverage", "period": 1.0},
-            {"kind": "GlobalAverage", "period": 2.0}, {"kind": "Bold", "period": 8.0, "hrf_length": 40.0},
+            {"kind": "GlobalAverage", "period": 2.0}, {"kind": "Bold", "period": 8.0,
+                                                       "hrf_length": 40.0},
             {"kind": "Bold", "period": 10.0, "hrf_length": 48.0, "hrf": "Gamma", "name": "gamma"},
             {"kind": "BalloonWindkessel", "period": 5.0}]
     from tvb.datatypes import equations
@@ -111,6 +112,7 @@ def test_monitors(delays):
             np.testing.assert_allclose(o.axis, time[-keep:], atol=1e-9)
             assert len(time) > keep and o.axis[0] > 16.0
             for engine in x:
-                np.testing.assert_allclose(x[engine][o.name][1], y[-keep:, j, :, 0], rtol=1e-6, atol=1e-9)
+                np.testing.assert_allclose(x[engine][o.name][1], y[-keep:, j, :, 0], rtol=1e-6,
+                                           atol=1e-9)
     for name in ("balloon.r", "balloon.V"):
         np.testing.assert_allclose(x["compiled"][name], x["tvb"][name], rtol=1e-5, atol=1e-12)
