@@ -41,7 +41,17 @@ class Compiled:
         self.real: type = np.float64 if double else np.float32
         self.out: type = np.float64 if c.precision == "float64" else np.float32
         self.told["precision"] = self.real.__name__
-        verify(sim, eq)
+        verify(self.example(), eq)
+
+    def example(self) -> Any:
+        """The model with the study's values, the first region's where they differ."""
+        model = assemble.template(self.c).model
+        for path, value in (self.paths.base | self.paths.fixed).items():
+            part, _, name = path.partition(".")
+            if part == "model":
+                old = getattr(model, name)
+                setattr(model, name, np.ravel(value)[:1].astype(old.dtype) if np.ndim(old) else bool(value))
+        return model
 
     def refuse(self) -> None:
         c, sim = self.c, self.sim
@@ -91,7 +101,7 @@ class Compiled:
             sums.append(ex.mul(total, scale))
         inputs = post(sums)
         if used and max(used) >= len(inputs):
-            raise ex.Untranslatable(f"coupling variable {max(used)}, but the coupling gives {len(inputs)}")
+            raise ex.Untranslatable(f"coupling variable {max(used)} of {len(inputs)} that there are")
         observed: list[ex.Node] = []
         summed: list[int] = []
         for w in self.watched:

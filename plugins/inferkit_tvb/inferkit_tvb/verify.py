@@ -36,9 +36,8 @@ def evaluate(x: ex.Node, leaf: Mapping[tuple[str, Any], np.ndarray], held: dict 
     return held[x]
 
 
-def verify(sim: Any, eq: Equations) -> None:
+def verify(model: Any, eq: Equations) -> None:
     """The translated derivatives give the numbers that the model's own dfun gives."""
-    model = sim.model
     rng = np.random.RandomState(0)
     model.configure()
     points = 16

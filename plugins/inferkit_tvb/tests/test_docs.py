@@ -13,7 +13,7 @@ def test_the_tutorials(tmp_path, monkeypatch):
         exec(compile(block, PAGE.name, "exec"), space)  # noqa: S102
     samples = space["samples"]["coupling.a"]
     assert abs(samples.mean() - 0.35) < 4 * samples.std() and samples.std() < 0.1
-    for name, truth in (("model.eta[left]", -5.4), ("model.eta[right]", -5.2)):
+    for name, truth in (("model.eta@left", -5.4), ("model.eta@right", -5.2)):
         assert abs(space["both"][name].mean() - truth) < 0.05
     assert abs(space["found"]["coupling.a"].mean() - 0.4) < 0.15
     assert "Brain network" in (tmp_path / "runs/tvb-coupling/report.html").read_text()
