@@ -50,7 +50,8 @@ class Compiled:
             part, _, name = path.partition(".")
             if part == "model":
                 old = getattr(model, name)
-                setattr(model, name, np.ravel(value)[:1].astype(old.dtype) if np.ndim(old) else bool(value))
+                setattr(model, name, np.ravel(value)[:1].astype(old.dtype) if np.ndim(old)
+                        else bool(value))
         return model
 
     def refuse(self) -> None:

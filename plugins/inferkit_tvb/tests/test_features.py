@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from inferkit_tvb.features import Phase, PhaseConfig
 
 import inferkit as ik
 from inferkit.errors import ConfigError
 from inferkit.testing import FeatureSuite
-from inferkit_tvb.features import Phase, PhaseConfig
 
 T = np.arange(2000) / 200  # s
 OUT = {"x": ik.Output("x", (4, 2000), dims=("node", "time"), axis=T, axis_unit="s")}
@@ -31,7 +31,8 @@ class TestPhase(FeatureSuite):
 
 
 def test_known_phases():
-    offsets = np.array([[0.0, 0, 0, 0], [0, np.pi / 2, np.pi, 3 * np.pi / 2], [0, 0, np.pi / 2, np.pi / 2]])
+    offsets = np.array([[0.0, 0, 0, 0], [0, np.pi / 2, np.pi, 3 * np.pi / 2], [0, 0, np.pi / 2,
+                                                                               np.pi / 2]])
     f = Phase(PhaseConfig(which=("synchrony", "metastability", "plv")))
     found = f.compute({"x": waves(offsets)}, OUT)
     np.testing.assert_allclose(found["phase.synchrony"], [1, 0, np.sqrt(0.5)], atol=1e-6)

@@ -42,7 +42,8 @@ def test_the_kernels_noise_is_normal_white_and_independent():
     z = np.diff(np.concatenate([np.zeros((n, 1, 10)), x], 1), axis=1)
     size = z.size
     assert abs(z.mean()) < 4 / np.sqrt(size) and abs(z.var() - 1) < 4 * np.sqrt(2 / size)
-    assert abs((z**3).mean()) < 4 * np.sqrt(15 / size) and abs((z**4).mean() - 3) < 4 * np.sqrt(96 / size)
+    assert abs((z**3).mean()) < 4 * np.sqrt(15 / size) and abs((z**4).mean()
+                                                               - 3) < 4 * np.sqrt(96 / size)
     for name, a, b in (("time", z[:, 1:], z[:, :-1]), ("pairs", z[:, 2:], z[:, :-2]),
                        ("regions", z[..., 1:], z[..., :-1]), ("rows", z[1:], z[:-1])):
         assert abs((a * b).mean()) < 4.5 / np.sqrt(a.size), name
