@@ -1,6 +1,6 @@
 """TVB through inferkit beside TVB itself: speed, how cost grows, and recovery of the global coupling.
 
-    python benchmarks/tvb_models.py [speed] [models] [growth] [recovery]
+    python benchmarks/tvb_models.py [speed] [models] [growth] [recovery] [certificate]
 
 `speed`: MPR of 68 regions at dt 0.01 ms, temporal average of 1 ms and BOLD, with and without delays:
 Simulator.run, TVB's NbMPRBackend, the compiled kernels with 1, 16 and 64 sets.  All within one run, in
@@ -183,7 +183,50 @@ def recovery(path="runs/tvb-recovery"):
     print(study.check(only=["sbc", "coverage", "contraction"]))
 
 
+def certificate(path="runs/tvb-certificate", simulations=300):
+    """One study, one observation, three simulators: the posteriors of G side by side.
+
+    TVB's Simulator, the compiled kernels and inferkit's `vbjax` (which recomputes the coupling in Heun's
+    second stage) run the same network of 10 regions without delays.
+    """
+    from inferkit_tvb import connectome
+
+    weights = connectome.synthetic(10).weights
+    common = dict(dt=0.1, transient=100.0, duration=300.0)
+    tvb = dict(connectivity="synthetic-10", delays=False, noise=(0.0, 0.005), initial={"r": 0.1, "V": -2.0},
+               defaults={"model.J": 14.5, "model.eta": -5.3},
+               monitors=[{"kind": "TemporalAverage", "period": 10.0, "variables": ["r"]}], **common)
+    simulators = {
+        "tvb": (ik.simulator("tvb", engine="tvb", **tvb), "coupling.a"),
+        "compiled": (ik.simulator("tvb", engine="compiled", **tvb), "coupling.a"),
+        "vbjax": (ik.simulator(
+            "vbjax", mass="mpr", nodes=10, connectome=weights.tolist(), noisy=["V"],
+            sigma=float(np.sqrt(2 * 0.005)), batch=50, **common,
+            defaults={"model.J": 14.5, "model.eta": -5.3, "initial.r": 0.1, "initial.V": -2.0},
+            monitors=[{"kind": "average", "of": "r", "period": 10.0}]), "coupling.k")}
+    seen = simulators["tvb"][0].build().simulate({"coupling.a": np.array([0.3])}, np.array([123]))["average"]
+    draws = {}
+    for name, (simulator, parameter) in simulators.items():
+        study = ik.Study(simulator, ik.Prior({parameter: ik.Uniform(0.0, 0.6)}), path=f"{path}/{name}",
+                         seed=1, features=[whole], estimator="npe",
+                         executor=ik.executor("local", workers=0), quiet=True)
+        study.simulate(simulations)
+        study.fit()
+        draws[name] = study.posterior.sample(4000, {"average": seen[0]})[parameter]
+        print(f"  {name:<10} G = {draws[name].mean():.4f} +- {draws[name].std():.4f}", flush=True)
+    for name in ("compiled", "vbjax"):
+        apart = (draws[name].mean() - draws["tvb"].mean()) / draws["tvb"].std()
+        print(f"  {name} from tvb: {apart:+.2f} sd, sd ratio {draws[name].std() / draws['tvb'].std():.2f}")
+
+
+def whole(x, outputs):
+    """The mean over time and regions, and the logarithm of the regions' mean sd."""
+    a = np.asarray(x["average"], float)
+    return {"mean": a.mean((1, 2)), "sd": np.log(a.std(1).mean(1))}
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ["speed", "models", "growth", "recovery"]
     for name in chosen:
-        {"speed": speed, "models": models, "growth": growth, "recovery": recovery}[name]()
+        {"speed": speed, "models": models, "growth": growth, "recovery": recovery,
+         "certificate": certificate}[name]()
