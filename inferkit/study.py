@@ -93,7 +93,8 @@ class Study:
                 progress = self._run(draw, 0, int(n))
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
-                          executor=self.executor.name, **provenance.environment())
+                          executor=self.executor.name, notes=sorted(progress.notes),
+                          **provenance.environment())
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -211,6 +212,8 @@ class Study:
         """Refuse parameters that the simulator does not know, before anything runs."""
         simulate.check_names(self.simulator.name, self.built,
                     {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items()})
+        if hasattr(self.built, "check_prior"):  # units, ranges that make no sense
+            self.built.check_prior(self.prior)
 
     def check_pairing(self, estimator: Component, observed: Any) -> features.View:
         """Refuse an estimator that cannot work with this study; what it will see, if it can."""

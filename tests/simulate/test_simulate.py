@@ -498,3 +498,23 @@ def test_a_flat_script_needs_no_main_guard(tmp_path):
     """))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "200", done.stderr
+
+
+class Explains:
+    """A vectorised simulator that says why a row is NaN."""
+
+    def simulate(self, theta, seeds):
+        x = np.where(theta["a"] > 0.5, np.nan, theta["a"])
+        self.messages = {int(i): f"row {i} left the road" for i in np.flatnonzero(np.isnan(x))}
+        return {"x": x}
+
+
+def test_a_simulator_says_why_rows_are_not_finite(tmp_path):
+    study = ik.Study(ik.simulator(Explains()), ik.Prior({"a": ik.Uniform(0.0, 1.0)}),
+                     path=tmp_path / "run",
+                     executor=ik.executor("local", workers=0), seed=1, quiet=True)
+    study.simulate(20)
+    table = study.simulations
+    bad = np.asarray(table.theta["a"]) > 0.5
+    assert 0 < bad.sum() < 20 and ((np.asarray(table.status) != 0) == bad).all()
+    assert all("left the road" in m for m, b in zip(table.messages, bad) if b)
