@@ -76,7 +76,7 @@ def test_hidden_neurons_do_not_leak(fitted, wells):
 def test_longer_trials_and_other_data(fitted, wells):
     longer = ik.simulator("double-well", neurons=[8, 7], bins=90).build().dataset(3, seed=9)
     assert fitted.viterbi(longer).shape == (3, 90)
-    with pytest.raises(ik.errors.DataError, match="the fit's"):
+    with pytest.raises(ik.errors.DataError, match="as in the fit or its settings"):
         fitted.states({**longer, "region_sizes": [7, 8]})
     with pytest.raises(ik.errors.DataError, match="2, as in the fit"):
         fitted.states({**longer, "us": None})
