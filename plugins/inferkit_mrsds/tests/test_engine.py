@@ -159,7 +159,7 @@ def test_sessions_have_their_own_neurons():
         "zs": np.concatenate([p["zs"] for p in parts]),
         "xs": np.concatenate([p["xs"] for p in parts]),
     }
-    engine = ik.estimator("mrsds", K=2, training=QUICK).build().train(data)
+    engine = ik.estimator("mrsds", K=2, training={**QUICK, "init_steps": 60}).build().train(data)
     assert engine.layout.shape == (2, 2, 8)
     guess = engine.activity()
     assert np.array_equal(np.isnan(guess), ~np.isfinite(ys))
