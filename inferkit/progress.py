@@ -69,6 +69,7 @@ class Progress:
     done: int = 0
     counts: Counter = field(default_factory=Counter)
     messages: Counter = field(default_factory=Counter)
+    notes: set[str] = field(default_factory=set)  # how the simulator ran, where it says so
     sim_seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
     finished: bool = False

@@ -55,6 +55,7 @@ class Receipt:
     seconds: float = 0.0  # spent in the simulator
     nbytes: int = 0
     rss: int = 0
+    note: str = ""  # how the simulator ran (its engine, say)
     stopped: bool = False  # asked to stop before the end
     partial: bool = False  # the chunk runs on; more will follow
     lost: str = ""  # the process running it died for good, and how

@@ -72,11 +72,20 @@ def run_chunk(job: Job, chunk: Chunk, *, journal: Journal | None = None,
             except KeyboardInterrupt:  # in the user's own process: keep what finished
                 runner.flush()
                 raise
+        receipt.note = str(getattr(simulator, "note", ""))
     except InferkitError as cause:
         receipt.error = cause
     finally:
         journal.close()
     return receipt
+
+
+def _words(cause: BaseException) -> str:
+    """What an exception says; one that cannot say it does not end the chunk."""
+    try:
+        return str(cause)
+    except Exception as broken:
+        return f"(its __str__ raised {type(broken).__name__})"
 
 
 class _Runner:
@@ -174,7 +183,7 @@ class _Runner:
             return "invalid", None, str(cause)
         except (Exception, SystemExit) as cause:
             where = traceback.extract_tb(cause.__traceback__)[-1]
-            return "exception", None, (f"{type(cause).__name__}: {cause} "
+            return "exception", None, (f"{type(cause).__name__}: {_words(cause)} "
                                        f"({Path(where.filename).name}:{where.lineno})")
 
     def _checked(self, result: Any, n: int, keep: int) -> dict:

@@ -178,6 +178,7 @@ class Driver:
         p.counts.update(receipt.counts)
         p.messages.update(receipt.messages)
         p.sim_seconds += receipt.seconds
+        p.notes |= {receipt.note} - {""}
         if receipt.rows and receipt.seconds:
             new = receipt.seconds / receipt.rows
             self.cost = new if not self.cost else 0.7 * self.cost + 0.3 * new

@@ -263,9 +263,12 @@ def run(file: Path) -> int:
     told = True
     with contextlib.suppress(InferkitError):
         outbox.publish(progress.sim_seconds)
-    outbox.line("end", why=why, rows=outbox.published, seconds=round(time.time() - started, 3))
+    note = "; ".join(sorted(progress.notes))
+    outbox.line("end", why=why, rows=outbox.published, seconds=round(time.time() - started, 3),
+                note=note)
     outbox.close()
-    print(f"inferkit.simulate.node: {outbox.published} of {len(mine)} simulations, {why}")
+    print(f"inferkit.simulate.node: {outbox.published} of {len(mine)} simulations, {why}",
+          *filter(None, [note]), sep="\n")
     return 3 if why == "error" else 0
 
 

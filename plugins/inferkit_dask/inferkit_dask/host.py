@@ -111,6 +111,7 @@ class Host(WorkerPlugin):
                 whole.shards += part.shards
                 whole.messages = (whole.messages + part.messages)[:20]
                 whole.rss = max(whole.rss, part.rss)
+                whole.note = whole.note or part.note
                 whole.stopped |= part.stopped
                 whole.error = whole.error or part.error
                 for status, count in part.counts.items():

@@ -155,6 +155,7 @@ class Remote:
             self._error = told
         elif kind == "end":
             self._ranks_ended.add(rank)
+            receipt.note = told.get("note", "") or receipt.note
         elif kind == "shard" and told["name"] not in self._shards:
             self._take_shard(told, receipt)
 

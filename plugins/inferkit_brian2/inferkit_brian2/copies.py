@@ -1,0 +1,350 @@
+"""Your own networks with synapses.
+
+    simulator = network(batch=side_by_side, parameters={"exc.w": "0.4 nS"}, duration="500 ms",
+                        outputs={"rate": {"monitor": "exc_spikes", "kind": "rate", "bin": "20 ms"}})
+
+`batch(n)` builds n copies of the network side by side in its groups: neuron  k  of copy  row  is
+neuron  row * size + k.  It is compiled once, for `rows` copies, and run many times with the
+parameters and the seeds of other rows.  `build(params)` builds one network for one parameter set, and
+is run row by row in plain Brian2: for what no compiled network can change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from inferkit import Output, Parameter
+from inferkit.errors import ConfigError, SimulatorError, unknown_name
+from inferkit_brian2 import compiled, watch
+from inferkit_brian2.config import text_of
+from inferkit_brian2.quantities import base_unit, quantity, split, unit
+
+ENGINES = ("auto", "cpp", "cython", "numpy")
+_engines: WeakKeyDictionary = WeakKeyDictionary()  # not attributes: they would count as code
+
+
+def within(pre: int, post: int, p: str | float = 1.0) -> str:
+    """For `Synapses.connect(j=…)`: each neuron to those of its own copy, with probability p."""
+    low = f"(i//{pre})*{post}"
+    if p == 1.0:
+        return f"k for k in range({low}, {low} + {post})"
+    return f"k for k in sample({low}, {low} + {post}, p={p})"
+
+
+def network(
+    build: Callable | None = None,
+    *,
+    batch: Callable | None = None,
+    parameters: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    duration: Any,
+    structural: tuple[str, ...] = (),
+    rows: int = 64,
+    engine: str = "auto",
+) -> BrianNetwork:
+    """A simulator from a function that builds Brian2 networks.
+
+    parameters: "group.variable" of a constant in a NeuronGroup of that name (for `build`: any
+    names) -> default with its unit.  structural: parameters handed to batch(n, name=value), for each
+    value of which a program is compiled.  outputs: name -> {monitor, kind, …}, see watch.py.
+    """
+    return BrianNetwork(build, batch, parameters, outputs, duration, structural, rows, engine)
+
+
+class BrianNetwork:
+    """The simulator; every attribute is plain data or the user's function, so that it travels."""
+
+    def __init__(self, build, batch, parameters, outputs, duration, structural, rows, engine):
+        if (build is None) == (batch is None):
+            raise ConfigError(
+                "network() takes one function",
+                allowed="build(params) -> Network, or batch(n) -> Network",
+            )
+        if engine not in ENGINES:
+            raise unknown_name("engine", engine, ENGINES)
+        if rows < 1:
+            raise ConfigError(f"rows is {rows}", allowed="1 or more")
+        if unknown := set(structural) - set(parameters):
+            raise unknown_name("structural parameter", sorted(unknown)[0], parameters)
+        if structural and build is not None:
+            raise ConfigError("build(params) is given all parameters, so none is structural")
+        self.build, self.batch, self.rows, self.engine = build, batch, rows, engine
+        self.structural = tuple(structural)
+        self.defaults = tuple((k, text_of(v, f"parameters: {k}")) for k, v in parameters.items())
+        self.duration = str(text_of(duration, "duration"))
+        self.settings = json.dumps({k: dict(v) for k, v in outputs.items()}, default=str)
+        self.stochastic = True
+        self.parameters = tuple(self._declare(k, v) for k, v in self.defaults)
+        self.outputs: tuple[Output, ...] = tuple(w.output for w in self.watches)
+
+    def _declare(self, name: str, given: Any) -> Parameter:
+        told = split(given, name)
+        if told is None:
+            raise ConfigError(
+                f"parameters: {name} is {given!r}", allowed="a number with a unit", fix='"0.4 nS"'
+            )
+        unit(told[1], name)
+        return Parameter(name, unit=told[1], default=told[0])
+
+    @property
+    def watches(self) -> list[watch.Watch]:
+        return [
+            watch.Watch(name, told, self.seconds) for name, told in json.loads(self.settings).items()
+        ]
+
+    @property
+    def seconds(self) -> float:
+        return float(quantity(self.duration, "duration", None, "500 ms"))
+
+    @property
+    def note(self) -> str:
+        return getattr(_engines.get(self), "note", "")
+
+    def prepare(self) -> None:
+        if not self.structural:
+            self._engine()
+
+    def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, Any]:
+        for name in theta:
+            if name not in dict(self.defaults):
+                raise unknown_name("parameter", name, dict(self.defaults))
+        seeds = np.asarray(seeds, np.uint64)
+        full = {
+            p.name: np.broadcast_to(np.asarray(theta.get(p.name, p.default), float), len(seeds))
+            for p in self.parameters
+        }
+        return self._engine().run(full, seeds)
+
+    def _engine(self) -> Any:
+        if self not in _engines:
+            _engines[self] = self._make()
+        return _engines[self]
+
+    def _make(self) -> Any:
+        if self.build is not None or self.engine in ("cython", "numpy"):
+            return RowByRow(self)
+        if not compiled.compiler():
+            why = "there is no C++ compiler here (g++ and make)"
+            if self.engine == "cpp":
+                raise ConfigError(f'engine is "cpp", but {why}', fix='engine = "auto"')
+            return RowByRow(self, f", many times slower than cpp: {why}")
+        return SideBySide(self)
+
+
+class SideBySide:
+    """Compiled copies; a program for each combination of structural values."""
+
+    def __init__(self, owner: BrianNetwork):
+        self.owner = owner
+        self.note = f"engine cpp ({compiled.compiler()}), {owner.rows} networks side by side"
+        self.programs: dict[tuple, compiled.Program] = {}
+        if not owner.structural:
+            self.program(())
+
+    def program(self, key: tuple) -> compiled.Program:
+        if key not in self.programs:
+            self.programs[key] = compiled.program(
+                Copies(self.owner, dict(zip(self.owner.structural, key)))
+            )
+        return self.programs[key]
+
+    def run(self, theta: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
+        keys = list(zip(*(theta[k] for k in self.owner.structural))) or [()] * len(seeds)
+        parts, places = [], []
+        for key in dict.fromkeys(keys):
+            at = np.array([i for i, k in enumerate(keys) if k == key])
+            for first in range(0, len(at), self.owner.rows):
+                rows = at[first : first + self.owner.rows]
+                parts.append(
+                    self._block(self.program(key), {k: v[rows] for k, v in theta.items()}, seeds[rows])
+                )
+                places.append(rows)
+        order = np.argsort(np.concatenate(places))
+        return {k: watch.joined([p[k] for p in parts], order) for k in parts[0]}
+
+    def _block(self, program: compiled.Program, theta: Mapping[str, np.ndarray], seeds: np.ndarray):
+        n, rows = len(seeds), self.owner.rows
+        pick = np.minimum(np.arange(rows), n - 1)
+        columns = {}
+        for p in self.owner.parameters:
+            if p.name in self.owner.structural:
+                continue
+            size = program.told["arguments"][p.name]["size"] // rows
+            columns[p.name] = np.repeat(theta[p.name][pick] * float(unit(p.unit, p.name)), size)
+        program.run(columns, seeds[pick], rows)
+        lost = np.zeros(rows, bool)
+        for key in program.told["results"]:
+            if key.startswith("state."):
+                lost |= ~np.isfinite(program.read(key).reshape(rows, -1)).all(1)
+        return {
+            w.name: w.rows(lambda k: program.read(f"{w.monitor}.{k}"), rows, lost)[:n]  # noqa: B023
+            for w in self.owner.watches
+        }
+
+
+class Copies:
+    """The blueprint of `rows` copies."""
+
+    per_row = 0
+
+    def __init__(self, owner: BrianNetwork, structural: dict[str, float]):
+        self.owner, self.structural, self.block = owner, structural, owner.rows
+
+    def identity(self) -> Any:
+        from inferkit.plugins.own_code import code_digest
+
+        o = self.owner
+        return [code_digest(o.batch), o.defaults, o.duration, o.settings, o.rows, self.structural]
+
+    def pickled(self) -> bytes:
+        import cloudpickle
+
+        from inferkit.plugins.own_code import own_modules
+
+        by_value = own_modules(self.owner.batch)
+        for module in by_value:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            return cloudpickle.dumps(self)
+        finally:
+            for module in by_value:
+                cloudpickle.unregister_pickle_by_value(module)
+
+    def compose(self) -> compiled.Composed:
+        from brian2 import second
+
+        net, self._begin = built(self.owner, self.block, self.structural)
+        groups = {o.name: o for o in net.sorted_objects}
+        arguments = {
+            name: variable(groups, name, given)
+            for name, given in self.owner.defaults
+            if name not in self.structural
+        }
+        results: dict[str, Any] = {}
+        for w in self.owner.watches:
+            monitor = w.find(groups)
+            results |= {f"{w.monitor}.{k}": monitor.variables[k] for k in w.needs}
+        for name, group in groups.items():
+            for v in getattr(getattr(group, "equations", None), "diff_eq_names", ()):
+                if type(group).__name__ == "NeuronGroup":
+                    results[f"state.{name}.{v}"] = group.variables[v]
+        return compiled.Composed(net, self.owner.seconds * second, arguments, results)
+
+    def begin(self, made: compiled.Composed) -> None:
+        if self._begin is not None:
+            self._begin()
+
+    def trims(self, owner: str) -> bool:
+        return False
+
+
+class RowByRow:
+    """Plain Brian2, a network a row; Brian2's own generator is seeded with the row's seed."""
+
+    def __init__(self, owner: BrianNetwork, why: str = ""):
+        from inferkit_brian2.runtime import cython_works
+
+        self.owner = owner
+        self.target = (
+            owner.engine
+            if owner.engine in ("cython", "numpy")
+            else ("cython" if cython_works() else "numpy")
+        )
+        self.note = f"engine {self.target}, row by row{why}"
+
+    def run(self, theta: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
+        parts = [self.one({k: v[i] for k, v in theta.items()}, s) for i, s in enumerate(seeds)]
+        return {k: watch.joined([p[k] for p in parts]) for k in parts[0]}
+
+    def one(self, theta: Mapping[str, float], row_seed: np.uint64) -> dict[str, Any]:
+        import brian2
+
+        from inferkit_brian2.runtime import preferences, runtime_device
+
+        runtime_device()
+        brian2.start_scope()
+        owner = self.owner
+        with preferences(self.target):
+            brian2.seed(int(row_seed % np.uint64(2**32)))
+            si = {
+                p.name: theta[p.name] * brian2.Quantity(unit(p.unit, p.name)) for p in owner.parameters
+            }
+            if owner.build is not None:
+                net = owner.build(si)
+                if not isinstance(net, brian2.Network):
+                    raise SimulatorError(f"build returned {type(net).__name__}", allowed="a Network")
+            else:
+                net, begin = built(owner, 1, {k: theta[k] for k in owner.structural})
+                groups = {o.name: o for o in net.sorted_objects}
+                for name, given in owner.defaults:
+                    if name not in owner.structural:
+                        variable(groups, name, given).get_value()[:] = float(si[name])
+                if begin is not None:
+                    begin()
+            net.run(owner.seconds * brian2.second, namespace={})
+        groups = {o.name: o for o in net.sorted_objects}
+        lost = np.zeros(1, bool)
+        for group in groups.values():
+            for v in getattr(getattr(group, "equations", None), "diff_eq_names", ()):
+                if type(group).__name__ == "NeuronGroup":
+                    lost |= not np.isfinite(group.variables[v].get_value()).all()
+        return {
+            w.name: w.rows(lambda k: np.asarray(w.find(groups).variables[k].get_value()), 1, lost)  # noqa: B023
+            for w in owner.watches
+        }
+
+
+def built(owner: BrianNetwork, n: int, structural: Mapping[str, float]) -> tuple[Any, Callable | None]:
+    """The user's network of n copies, and what to do once parameters are set."""
+    import brian2
+
+    made = owner.batch(n, **structural)
+    net, begin = made if isinstance(made, tuple) else (made, None)
+    if not isinstance(net, brian2.Network):
+        raise SimulatorError(
+            f"batch returned {type(net).__name__}", allowed="a Network, or (Network, begin)"
+        )
+    return net, begin
+
+
+def variable(groups: Mapping[str, Any], name: str, given: Any) -> Any:
+    """The Brian2 variable that "group.variable" names, its unit checked against the default's."""
+    owner, _, attribute = name.rpartition(".")
+    if owner not in groups:
+        raise unknown_name(
+            f"group {owner!r} of parameter",
+            name,
+            [
+                f"{g}.{v}"
+                for g, o in groups.items()
+                if hasattr(o, "variables") and hasattr(o, "equations")
+                for v in getattr(o.equations, "parameter_names", ())
+            ],
+            SimulatorError,
+        )
+    group = groups[owner]
+    if attribute not in getattr(getattr(group, "equations", None), "parameter_names", ()):
+        raise unknown_name(
+            "parameter",
+            name,
+            [f"{owner}.{v}" for v in getattr(getattr(group, "equations", None), "parameter_names", ())],
+            SimulatorError,
+        )
+    if type(group).__name__ != "NeuronGroup":
+        raise SimulatorError(
+            f"{name} is of a {type(group).__name__}",
+            allowed="of a NeuronGroup",
+            fix="let synapses read a constant of the group: ge_post += w_post",
+        )
+    quantity(
+        given,
+        f"parameters: {name}",
+        group.equations[attribute].dim,
+        f"1 {base_unit(group.equations[attribute].dim)}".strip(),
+    )
+    return group.variables[attribute]

@@ -1,0 +1,359 @@
+"""From settings to Brian2 objects: one group that holds rows x protocols neurons.
+
+Neuron  row * protocols + protocol  runs row's parameters under one protocol, so a batch of n
+parameter sets is one NeuronGroup, whose parameters are arrays.  The same assembly serves the
+compiled engine and the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from brian2 import (
+    DEFAULT_FUNCTIONS,
+    DEFAULT_UNITS,
+    Clock,
+    Equations,
+    Network,
+    NeuronGroup,
+    Quantity,
+    SpikeMonitor,
+    StateMonitor,
+    second,
+)
+from brian2.core.namespace import DEFAULT_CONSTANTS
+from brian2.utils.stringtools import get_identifiers
+
+from inferkit import Output, Parameter
+from inferkit.errors import ConfigError, DataError, unknown_name
+from inferkit_brian2 import inputs
+from inferkit_brian2.config import Brian2Config
+from inferkit_brian2.quantities import base_unit, quantity, shown_unit, split, unit
+
+GROUP, TRACES, SPIKES = "neurons", "traces", "spikes"
+POSITIVE = {"farad": "a capacitance", "ohm": "a resistance"}
+NOT_NEGATIVE = {"siemens": "a conductance"}
+SPECIAL = {"t", "dt", "i", "N", "xi", "lastspike", "not_refractory", "t_in_timesteps", "True", "False",
+           "and", "or", "not", "int"}
+
+
+@dataclass(frozen=True)
+class Free:
+    """A free parameter: the group's variable it sets, and the size in SI of its unit."""
+
+    variable: str
+    scale: float
+
+
+@dataclass
+class Assembled:
+    """The Brian2 objects of one network."""
+
+    network: Network
+    group: NeuronGroup
+    traces: StateMonitor | None
+    spikes: SpikeMonitor | None
+
+
+class Model:
+    """Settings, checked against what the equations say."""
+
+    def __init__(self, c: Brian2Config):
+        self.c = c
+        self.dt = self._time(c.dt, "dt")
+        self.equations, self.free, self.parameters = self._read()
+        self.inputs = {name: inputs.Drive(name, given, self) for name, given in c.inputs.items()}
+        counts = {n: d.protocols for n, d in self.inputs.items() if d.protocols > 1}
+        self.protocols = max(counts.values(), default=1)
+        if len(set(counts.values())) > 1:
+            raise DataError(
+                f"inputs of different numbers of protocols: {counts}",
+                allowed="one number for all, or a single one",
+            )
+        self.steps = self._steps()
+        self.every = self._every()
+        for drive in self.inputs.values():
+            drive.check(self.steps * self.dt)
+        self._check_names()
+        self.outputs = self._outputs()
+
+    # -- what the settings say ---------------------------------------------------------------------
+
+    def _time(self, text: Any, what: str) -> float:
+        value = float(quantity(text, what, second.dim, "0.1 ms"))
+        if not value > 0:
+            raise ConfigError(f"{what} is {text!r}", allowed="above 0")
+        return value
+
+    def _steps(self) -> int:
+        if self.c.duration == "":
+            lengths = [d.duration for d in self.inputs.values() if d.duration]
+            if not lengths:
+                raise ConfigError(
+                    "there is neither a duration nor an input that has one", fix='duration = "500 ms"'
+                )
+            return int(min(lengths) / self.dt + 1e-6)
+        return max(1, round(self._time(self.c.duration, "duration") / self.dt))
+
+    def _every(self) -> int:
+        """Steps between the samples of traces."""
+        if self.c.record_dt == "":
+            return 1
+        ratio = self._time(self.c.record_dt, "record_dt") / self.dt
+        if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
+            raise ConfigError(
+                f"record_dt is {self.c.record_dt}, {ratio:g} steps of {self.c.dt}",
+                allowed="a whole number of steps",
+            )
+        return round(ratio)
+
+    def _read(self) -> tuple[Equations, dict[str, Free], tuple[Parameter, ...]]:
+        c = self.c
+        source = parse(c.equations)
+        lines, free, declared = [], {}, []
+        constants = [n for n in source.parameter_names if "constant" in source[n].flags]
+        for name in c.parameters:
+            if name in source.diff_eq_names:
+                raise ConfigError(
+                    f"{name!r} changes in time, so it is no parameter",
+                    fix=f'initial = {{{name} = "…"}} makes "initial.{name}" one',
+                )
+            if name in source.subexpr_names or (
+                name in source.parameter_names and name not in constants
+            ):
+                raise ConfigError(
+                    f"{name!r} is defined by the equations as no constant",
+                    fix=f"declare it: {name} : {base_unit(source[name].dim) or 1} (constant)",
+                )
+            if name not in source and name not in self._used():
+                raise unknown_name(
+                    "parameter", name, {*constants, *self._external(source)} - {*c.namespace, *c.inputs}
+                )
+        for name in dict.fromkeys([*c.parameters, *constants]):
+            default = c.parameters.get(name)
+            text = ""
+            if default is not None:
+                told = split(default, name)
+                if told is None:
+                    raise ConfigError(
+                        f"parameters: {name} is {default!r}",
+                        allowed="a number with a unit",
+                        fix='"30 uS"',
+                    )
+                text = told[1]
+            if name in source:
+                dim = source[name].dim
+                if default is not None:
+                    quantity(default, f"parameters: {name}", dim, f"30 {base_unit(dim)}".strip())
+                else:
+                    text = base_unit(dim)
+            else:
+                dim = Quantity(unit(text, name)).dim
+                lines.append(f"{name} : {base_unit(dim) or 1} (constant)")
+            scale = float(Quantity(unit(text, name)))
+            value = None if default is None else split(default, name)[0]
+            free[name] = Free(name, scale)
+            declared.append(Parameter(name, unit=label(text), default=value))
+        for name, given in c.initial.items():
+            if name not in source.diff_eq_names and name not in source.parameter_names:
+                raise unknown_name(
+                    "variable in initial", name, source.diff_eq_names | source.parameter_names
+                )
+            told = split(given, f"initial: {name}")
+            if told is None:
+                continue
+            made = quantity(
+                given, f"initial: {name}", source[name].dim, f"0 {base_unit(source[name].dim)}"
+            )
+            free[f"initial.{name}"] = Free(
+                name, float(made) / told[0] if told[0] else float(Quantity(unit(told[1], name)))
+            )
+            declared.append(Parameter(f"initial.{name}", unit=label(told[1]), default=told[0]))
+        return source + Equations("\n".join(lines)) if lines else source, free, tuple(declared)
+
+    def _texts(self) -> list[str]:
+        c = self.c
+        expressions = [
+            c.threshold,
+            c.reset,
+            c.refractory,
+            *c.initial.values(),
+            *(d.on_spike for d in c.inputs.values()),
+        ]
+        return [e for e in expressions if isinstance(e, str) and e and split(e, "") is None]
+
+    def _used(self) -> set[str]:
+        """All names that equations and code use."""
+        used = set(parse(self.c.equations).identifiers)
+        for text in self._texts():
+            used |= get_identifiers(text)
+        return used
+
+    def _external(self, source: Equations) -> set[str]:
+        """Names that are used and that nothing but the settings can define."""
+        known = {*source.names, *DEFAULT_FUNCTIONS, *DEFAULT_UNITS, *DEFAULT_CONSTANTS, *SPECIAL}
+        return {n for n in self._used() - known if not n.startswith("xi_") and not n.isdigit()}
+
+    def _check_names(self) -> None:
+        defined = {*self.equations.names, *self.c.namespace, *self.c.inputs}
+        for name in sorted(self._external(self.equations) - defined):
+            raise ConfigError(
+                f"nothing defines {name!r}, which the equations use",
+                allowed=f"names in {', '.join(sorted(defined))}",
+                fix=f'namespace = {{{name} = "…"}}, or parameters = {{{name} = "…"}}',
+            )
+        for where, names in (
+            ("record", self.c.record),
+            ("summaries", [s.of for s in self.c.summaries]),
+            ("units", self.c.units),
+        ):
+            for name in names:
+                if name not in self.equations and name not in self.inputs:
+                    raise unknown_name(
+                        f"variable in {where}:", name, {*self.equations.names, *self.inputs}
+                    )
+        for name in self.c.bounds:
+            if name not in self.free:
+                raise unknown_name("parameter in bounds:", name, self.free)
+
+    def dim(self, variable: str) -> Any:
+        return self.equations[variable].dim if variable in self.equations else self.inputs[variable].dim
+
+    def shown(self, variable: str) -> tuple[str, float]:
+        text, size = shown_unit(self.dim(variable), self.c.units.get(variable), f"units: {variable}")
+        return label(text), size
+
+    def _outputs(self) -> tuple[Output, ...]:
+        many = self.protocols > 1
+        axis = np.arange(0, self.steps, self.every) * self.dt * 1e3
+        shape, dims = (len(axis),), ("time",)
+        if many:
+            shape, dims = (self.protocols, *shape), ("protocol", *dims)
+        out = [
+            Output(n, shape, unit=self.shown(n)[0], dims=dims, axis=axis, axis_unit="ms")
+            for n in self.c.record
+        ]
+        if self.c.spikes:
+            names = [f"spikes.{p}" for p in range(self.protocols)] if many else ["spikes"]
+            out += [Output(n, None, unit="ms", description="spike times") for n in names]
+        for s in self.c.summaries:
+            out.append(
+                Output(
+                    s.label,
+                    (self.protocols,) if many else (),
+                    unit=self.shown(s.of)[0],
+                    dims=("protocol",) if many else (),
+                )
+            )
+        twice = {o.name for o in out if [p.name for p in out].count(o.name) > 1}
+        if twice:
+            raise ConfigError(
+                f"two outputs are called {', '.join(sorted(twice))}",
+                fix='a summary can have a name = "…" of its own',
+            )
+        return tuple(out)
+
+    @cached_property
+    def namespace(self) -> dict[str, Any]:
+        return {
+            k: v if split(v, k) is None else quantity(v, f"namespace: {k}")
+            for k, v in self.c.namespace.items()
+        }
+
+    # -- priors ------------------------------------------------------------------------------------
+
+    def limits(self, name: str) -> tuple[float, float, str]:
+        """Lowest and highest value of a parameter, and why."""
+        if name in self.c.bounds:
+            return (*self.c.bounds[name], "bounds")
+        told = base_unit(self.equations[self.free[name].variable].dim)
+        if told in POSITIVE:
+            return np.finfo(float).tiny, np.inf, f"{POSITIVE[told]} is above 0"
+        if told in NOT_NEGATIVE:
+            return 0.0, np.inf, f"{NOT_NEGATIVE[told]} is 0 or more"
+        return -np.inf, np.inf, ""
+
+    # -- Brian2 objects ----------------------------------------------------------------------------
+
+    def assemble(self, rows: int) -> Assembled:
+        """The network for so many rows; parameters and numeric initial values are still to be set."""
+        c, namespace = self.c, dict(self.namespace)
+        source = self.equations + inputs.summary_equations(self)
+        for drive in self.inputs.values():
+            source = drive.extend(source, namespace)
+        clock = Clock(dt=self.dt * second, name="defaultclock_neurons")
+        options = {
+            k: v for k, v in (("threshold", c.threshold), ("reset", c.reset), ("method", c.method)) if v
+        }
+        if c.refractory != "":
+            told = split(c.refractory, "refractory")
+            options["refractory"] = (
+                c.refractory
+                if told is None
+                else quantity(c.refractory, "refractory", second.dim, "2 ms")
+            )
+        group = NeuronGroup(
+            rows * self.protocols, source, namespace=namespace, clock=clock, name=GROUP, **options
+        )
+        objects: list[Any] = [group]
+        for drive in self.inputs.values():
+            drive.attach(group)
+        for code, when, order in inputs.summary_code(self):
+            objects.append(
+                group.run_regularly(
+                    code, clock=clock, when=when, order=order, name=f"summary_{len(objects)}"
+                )
+            )
+        traces = spikes = None
+        if c.record:
+            watch = Clock(dt=self.every * self.dt * second, name="record_clock")
+            traces = StateMonitor(group, list(c.record), record=True, clock=watch, name=TRACES)
+            objects.append(traces)
+        if c.spikes:
+            spikes = SpikeMonitor(group, name=SPIKES)
+            objects.append(spikes)
+        return Assembled(Network(*[o for o in objects if o is not None]), group, traces, spikes)
+
+    def begin(self, group: NeuronGroup) -> None:
+        """Initial values that are expressions, once parameters are set."""
+        for name, given in self.c.initial.items():
+            if split(given, name) is None:
+                setattr(group, name, given)
+        inputs.begin_summaries(self, group)
+
+    def columns(self, theta: Mapping[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
+        """The group's variables in SI, (n,) each, from the parameters given and the defaults."""
+        out = {}
+        for name in theta:
+            if name not in self.free:
+                raise unknown_name("parameter", name, self.free)
+        for p in self.parameters:
+            free = self.free[p.name]
+            value = theta.get(p.name, p.default)
+            if value is None:
+                raise ConfigError(
+                    f"there is no value of {p.name}",
+                    fix=f'in the prior, or parameters = {{{p.name} = "…"}}',
+                )
+            out[free.variable] = np.broadcast_to(
+                np.asarray(value, dtype=float) * free.scale, (n,)
+            ).copy()
+        return out
+
+
+def parse(text: str) -> Equations:
+    try:
+        return Equations(text)
+    except Exception as cause:  # Brian2 raises several kinds
+        told = " ".join(str(cause).split())
+        raise ConfigError(
+            f"the equations do not parse: {told}", fix='a line each, "dv/dt = (EL - v) / tau : volt"'
+        ) from None
+
+
+def label(text: str) -> str:
+    return "" if text == "1" else text.strip()
