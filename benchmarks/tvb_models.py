@@ -193,7 +193,8 @@ def certificate(path="runs/tvb-certificate", simulations=300):
 
     weights = connectome.synthetic(10).weights
     common = dict(dt=0.1, transient=100.0, duration=300.0)
-    tvb = dict(connectivity="synthetic-10", delays=False, noise=(0.0, 0.005), initial={"r": 0.1, "V": -2.0},
+    tvb = dict(connectivity="synthetic-10", delays=False, noise=(0.0, 0.005),
+               initial={"r": 0.1, "V": -2.0},
                defaults={"model.J": 14.5, "model.eta": -5.3},
                monitors=[{"kind": "TemporalAverage", "period": 10.0, "variables": ["r"]}], **common)
     simulators = {
@@ -204,7 +205,8 @@ def certificate(path="runs/tvb-certificate", simulations=300):
             sigma=float(np.sqrt(2 * 0.005)), batch=50, **common,
             defaults={"model.J": 14.5, "model.eta": -5.3, "initial.r": 0.1, "initial.V": -2.0},
             monitors=[{"kind": "average", "of": "r", "period": 10.0}]), "coupling.k")}
-    seen = simulators["tvb"][0].build().simulate({"coupling.a": np.array([0.3])}, np.array([123]))["average"]
+    truth = {"coupling.a": np.array([0.3])}
+    seen = simulators["tvb"][0].build().simulate(truth, np.array([123]))["average"]
     draws = {}
     for name, (simulator, parameter) in simulators.items():
         study = ik.Study(simulator, ik.Prior({parameter: ik.Uniform(0.0, 0.6)}), path=f"{path}/{name}",

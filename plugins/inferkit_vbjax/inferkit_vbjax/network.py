@@ -7,10 +7,10 @@ Heun (additive noise, so Ito and Stratonovich agree), with n = sigma sqrt(dt) z:
     y = x + dt f(x) + n,        x' = x + dt / 2 (f(x) + f(y)) + n
 
 Lags are whole steps, length / speed / dt rounded as TVB rounds.  A ring holds the sources of the last
-steps.  In Heun's second stage the coupling is computed again, one step further (edges of lag 0 see y), or
-held as it was in the first, as TVB holds it.  Only edges are read, for each node as many as the busiest
-one has.  What arrives over delays at t + 1 had left by t; it is read from the ring after x(t) was written,
-and carried for a second stage and the next first one: so XLA changes the ring in place.
+steps.  In Heun's second stage the coupling is computed again, one step further (edges of lag 0 see y),
+or held as it was in the first, as TVB holds it.  Only edges are read, for each node as many as the
+busiest one has.  What arrives over delays at t + 1 had left by t; it is read from the ring after x(t)
+was written, and carried for a second stage and the next first one: so XLA changes the ring in place.
 Rows are the last axis, so that the coupling is a matrix product and the rest dense arithmetic.
 """
 
@@ -138,7 +138,8 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
     ahead = None if noise is None else (noise.words(jnp.asarray(1)),
                                         noise.normals(noise.words(jnp.asarray(0))))
     ring = _ring(plan, x)
-    carry, _ = _scan(step, (x, ring, delayed(ring, 0), delayed(ring, 1), ahead), plan.transient + 1, block * plan.frame)
+    first = (x, ring, delayed(ring, 0), delayed(ring, 1), ahead)
+    carry, _ = _scan(step, first, plan.transient + 1, block * plan.frame)
     start = {n: m.start(of(carry[0])) for n, (of, m) in watched.items()}
     (_, kept), series = _scan(frame, (carry, start), frames, block)
     out = {}
