@@ -186,8 +186,8 @@ def recovery(path="runs/tvb-recovery"):
 def certificate(path="runs/tvb-certificate", simulations=300):
     """One study, one observation, three simulators: the posteriors of G side by side.
 
-    TVB's Simulator, the compiled kernels and inferkit's `vbjax` (which recomputes the coupling in Heun's
-    second stage) run the same network of 10 regions without delays.
+    TVB's Simulator, the compiled kernels and inferkit's `vbjax` (whose second Heun stage has a coupling of
+    its own) run the same network of 10 regions without delays.
     """
     from inferkit_tvb import connectome
 
@@ -218,7 +218,8 @@ def certificate(path="runs/tvb-certificate", simulations=300):
         print(f"  {name:<10} G = {draws[name].mean():.4f} +- {draws[name].std():.4f}", flush=True)
     for name in ("compiled", "vbjax"):
         apart = (draws[name].mean() - draws["tvb"].mean()) / draws["tvb"].std()
-        print(f"  {name} from tvb: {apart:+.2f} sd, sd ratio {draws[name].std() / draws['tvb'].std():.2f}")
+        ratio = draws[name].std() / draws["tvb"].std()
+        print(f"  {name} from tvb: {apart:+.2f} sd, sd ratio {ratio:.2f}")
 
 
 def whole(x, outputs):
