@@ -186,7 +186,7 @@ def recovery(path="runs/tvb-recovery"):
 def certificate(path="runs/tvb-certificate", simulations=300):
     """One study, one observation, three simulators: the posteriors of G side by side.
 
-    TVB's Simulator, the compiled kernels and inferkit's `vbjax` (whose second Heun stage has a coupling of
+    TVB's Simulator, the compiled kernels and `vbjax` (whose second Heun stage has a coupling of
     its own) run the same network of 10 regions without delays.
     """
     from inferkit_tvb import connectome
