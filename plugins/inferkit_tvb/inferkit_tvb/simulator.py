@@ -63,7 +63,13 @@ class TVB:
             self.engine.prepare()
 
     def provenance(self) -> dict[str, str]:
-        return {"engine": self.engine.name, **getattr(self.engine, "told", {})}
+        """What ran the rows, for the run's record."""
+        try:
+            told = getattr(self.engine, "told", {})
+        except ImportError:  # TVB is where the rows run, not here
+            return {}
+        more = "; ".join(f"{k}: {v}" for k, v in told.items())
+        return {"engine": self.engine.name} | ({"engine_details": more} if more else {})
 
     def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
         seeds = np.asarray(seeds, np.uint64)
