@@ -13,7 +13,7 @@ demo: $(VENV)/.core
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 3000

@@ -105,6 +105,8 @@ class Study:
         if (folder / "posterior.json").exists() and not refit:
             self._posterior = posterior.load(folder, features=self.features, prior=(
                 self.prior if "parameters" in self.has else None))
+            if problem.observed is not None:  # an amortised fit answers for the data of today
+                self._posterior.observed = problem.observed
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
@@ -124,18 +126,29 @@ class Study:
 
     def check(self, observed: Any = None, *, only: list[str] | None = None) -> diagnose.Checks:
         """Examine the fitted posterior: verdicts with evidence and remedy."""
+        context = self.context(observed)
+        self.store.refuse_damage()
         with self.store.writing(), self._executor():
-            checks = diagnose.run(self.context(observed), only)
-        checks.save(self.path / "checks" / f"{self.posterior.info.get('fit', 'fit')}.json")
+            checks = diagnose.run(context, only)
+        if only is None:  # some checks do not stand for all
+            checks.save(self._checks_file(context))
         return checks
 
     def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
         """One offline HTML file; the checks are run first if they have not been."""
         file = Path(path) if path else self.path / "report.html"
-        saved = self.path / "checks" / f"{self.posterior.info.get('fit', 'fit')}.json"
+        context = self.context(observed)
+        self.store.refuse_damage()
+        saved = self._checks_file(context)
         checks = diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
-        with self._executor():  # the predictive simulations may still have to run
-            return report.write(file, self.context(observed), checks)
+        # The predictive simulations may still have to run.
+        with self.store.writing(), self._executor():
+            return report.write(file, context, checks)
+
+    def _checks_file(self, context: diagnose.Context) -> Path:
+        """Where a fit's checks for one observation are kept."""
+        fit = self.posterior.info.get("fit", "fit")
+        return self.path / "checks" / f"{fit}-{estimate.digest(context.observed_inputs)}.json"
 
     # -- what the stages share -------------------------------------------------------------------
 
@@ -213,13 +226,15 @@ class Study:
 
     def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
         """Simulate given parameters (n, d) as a stored round of their own."""
-        plan = estimate.Plan(self.store, tag)
-        if plan.theta is None or not np.array_equal(plan.theta, theta):
-            plan = estimate.Plan(self.store, f"{tag}-{_digest(theta)}")
-            if plan.theta is None:
-                plan.write(theta)
-        unpacked = self.prior.unpack(plan.theta)
-        self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(theta))
+        with self.store.writing(), self._executor():
+            plan = estimate.Plan(self.store, tag)
+            if plan.theta is None or not np.array_equal(plan.theta, theta):
+                plan = estimate.Plan(self.store, f"{tag}-{estimate.digest({'theta': theta})}")
+                if plan.theta is None:
+                    plan.write(theta)
+            unpacked = self.prior.unpack(plan.theta)
+            self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round,
+                      len(theta))
         return Simulations(self.store, plan.round, stop=len(theta))
 
     def _problem(self, estimator: Component, observed: Any) -> estimate.Problem:
@@ -287,9 +302,3 @@ def _timeout(timeout: Any) -> float | None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise ConfigError(f"timeout is {timeout!r}", allowed="seconds, more than 0")
     return float(timeout)
-
-
-def _digest(theta: np.ndarray) -> str:
-    import hashlib
-
-    return hashlib.blake2b(np.ascontiguousarray(theta).tobytes(), digest_size=6).hexdigest()

@@ -62,18 +62,19 @@ class StudyFile:
 def read(file: str | Path) -> tuple[Study, StudyFile]:
     """The study that a file describes."""
     file = Path(file)
+    told = schema.build(StudyFile, _parsed(file), str(file))
+    return build(told, file.parent), told
+
+
+def _parsed(file: Path) -> dict:
     try:
-        text = file.read_text()
+        return tomllib.loads(file.read_text())
     except FileNotFoundError:
         raise ConfigError(f"no file {file}", fix="inferkit init study.toml") from None
-    except (IsADirectoryError, UnicodeDecodeError) as cause:
+    except (OSError, UnicodeDecodeError) as cause:
         raise ConfigError(f"{file} is no study file: {cause}") from None
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as cause:
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:
         raise ConfigError(f"{file} is not TOML: {cause}") from None
-    told = schema.build(StudyFile, values, str(file))
-    return build(told, file.parent), told
 
 
 def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
@@ -225,7 +226,7 @@ def reopen(run: str | Path) -> tuple[Study, StudyFile]:
             f"{run} has no {COPY}, so its study is known to your script only",
             allowed="the folder of a run that `inferkit run` began",
             fix="run the script again: what is stored is not repeated")
-    told = schema.build(StudyFile, tomllib.loads((run / COPY).read_text()), str(run / COPY))
+    told = schema.build(StudyFile, _parsed(run / COPY), str(run / COPY))
     note = run / "study.folder"
     folder = Path(note.read_text()) if note.exists() else run
     study = build(told, folder)

@@ -5,4 +5,4 @@ runs.
 """
 
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
-from inferkit.estimate.problem import Plan, Problem, Training, check_pairing, fit_tag
+from inferkit.estimate.problem import Plan, Problem, Training, check_pairing, digest, fit_tag

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 from inferkit import plugins, seeds
 from inferkit.data import Dataset, Output, Parameter
-from inferkit.errors import EstimatorError
+from inferkit.errors import EstimatorError, StoreError
 from inferkit.features import View, flatten
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
 from inferkit.simulate import points
@@ -145,22 +146,43 @@ class Plan:
     def __init__(self, store: Store, tag: str):
         self.folder = store.path / "rounds"
         self.folder.mkdir(exist_ok=True)
-        digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
-        found = sorted(self.folder.glob(f"r*-{digest}.npy"))
+        self.digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
+        self.store = store
+        found = sorted(self.folder.glob(f"r*-{self.digest}.npy"))
         self.theta: np.ndarray | None = None
         if found:
             self.round = int(found[0].name[1:5])
-            self.theta = np.load(found[0])
-            return
-        taken = {int(p.name[1:5]) for p in self.folder.glob("r*.npy")} | set(store.rounds())
-        self.round = max(taken | {0}) + 1
-        self.file = self.folder / f"r{self.round:04d}-{digest}.npy"
+            self.theta = _read_plan(found[0])
 
     def write(self, theta: np.ndarray) -> None:
+        """Claim the next number that no other process has, and write the parameters down."""
+        taken = {int(p.name[1:5]) for p in self.folder.glob("r*")} | set(self.store.rounds())
+        self.round = max(taken | {0}) + 1
         held = io.BytesIO()
         np.save(held, theta)
-        write_atomic(self.file, [held.getvalue()])
+        told = {"crc": zlib.crc32(held.getvalue()), "plan": self.digest}
+        while True:
+            try:
+                with (self.folder / f"r{self.round:04d}.claim").open("x") as claim:
+                    claim.write(json.dumps(told))
+                break
+            except FileExistsError:
+                self.round += 1
+        write_atomic(self.folder / f"r{self.round:04d}-{self.digest}.npy", [held.getvalue()])
         self.theta = theta
+
+
+def _read_plan(file: Path) -> np.ndarray:
+    """A round's parameters, if they are those that were written."""
+    data, claim = file.read_bytes(), file.with_name(f"{file.name[:5]}.claim")
+    try:
+        if claim.exists() and json.loads(claim.read_text())["crc"] != zlib.crc32(data):
+            raise ValueError("it does not match its checksum")
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, KeyError, EOFError) as cause:
+        raise StoreError(f"{file}, the parameters of a round, is damaged: {cause}",
+                         fix=f"delete {file.name} and the shards {file.name[:5]}-*, then run again"
+                         ) from cause
 
 
 def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | Dataset | None,
@@ -168,12 +190,20 @@ def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | Data
     """A short digest of what a fit depends on: the name of its folder and of its rounds."""
     h = hashlib.blake2b(digest_size=6)
     h.update(json.dumps([estimator.identity(), view.digest, seed, rows], sort_keys=True).encode())
-    if isinstance(observed, Dataset):
-        h.update(observed.digest.encode())
-        observed = None
-    for name, value in sorted((observed or {}).items()):
-        h.update(name.encode() + np.ascontiguousarray(getattr(value, "values", value)).tobytes())
+    h.update(_bytes_of(observed))
     return f"{estimator.name}-{h.hexdigest()}"
+
+
+def digest(inputs: Mapping[str, Any] | Dataset | None) -> str:
+    """A short digest of an observation."""
+    return hashlib.blake2b(_bytes_of(inputs), digest_size=6).hexdigest()
+
+
+def _bytes_of(inputs: Mapping[str, Any] | Dataset | None) -> bytes:
+    if isinstance(inputs, Dataset):
+        return inputs.digest.encode()
+    return b"".join(name.encode() + np.ascontiguousarray(getattr(value, "values", value)).tobytes()
+                    for name, value in sorted((inputs or {}).items()))
 
 
 def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,

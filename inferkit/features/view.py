@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,9 +153,12 @@ class View:
         if file.exists():
             try:
                 with np.load(file) as held:
-                    self.names, self.units = tuple(held["names"]), tuple(held["units"])
-                    return held["values"]
-            except (OSError, ValueError, KeyError):
+                    if str(held["shard"]) != shard.path.stem:
+                        raise ValueError("the features of another shard")
+                    names, units, values = tuple(held["names"]), tuple(held["units"]), held["values"]
+                self.names, self.units = names, units
+                return values
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 file.unlink(missing_ok=True)
         table = Simulations(simulations.store, shards=[shard], sort=False)
         table.signature = simulations.signature
@@ -164,7 +168,7 @@ class View:
 
             held_bytes = io.BytesIO()
             np.savez(held_bytes, values=values, names=np.array(self.names),
-                     units=np.array(self.units))
+                     units=np.array(self.units), shard=np.array(shard.path.stem))
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(file, [held_bytes.getvalue()])
         except OSError:  # a cache that cannot be written is no reason to stop

@@ -7,24 +7,19 @@ study's features, and returns `Samples`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inferkit import plugins, seeds
-from inferkit.data import Dataset, Draws, Output
-from inferkit.errors import EstimatorError, InferkitError, StoreError, unknown_name
-from inferkit.estimate import NoPrior
+from inferkit import seeds
+from inferkit.data import Dataset, Draws
+from inferkit.errors import EstimatorError, unknown_name
 from inferkit.features import View, observe
-from inferkit.features.view import choose, without_axis
 from inferkit.plugins import Component
+from inferkit.posterior import files
 from inferkit.protocols import Prior
-from inferkit.store import write_atomic
-
-FORMAT = 1
 
 
 class Samples:
@@ -210,94 +205,18 @@ class Posterior:
 
     def save(self, path: str | Path) -> Path:
         """Write the posterior into a folder: JSON and arrays, no pickle."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays, meta = self.engine.state()
-        held = {f"engine/{k}": np.asarray(v) for k, v in arrays.items()}
-        if isinstance(self.observed, Dataset):
-            held |= {f"dataset/{k}": v for k, v in self.observed.pack().items()}
-        else:
-            held |= {f"observed/{k}": v for k, v in (self.observed or {}).items()
-                     if isinstance(v, np.ndarray)}
-        told = {
-            "format": FORMAT, "estimator": self.estimator.identity(), "engine": meta,
-            "prior": _config_or_none(self.prior), "features": _config_or_none(self.view),
-            "outputs": {n: without_axis(o) for n, o in self.view.outputs.items()},
-            "feature_names": list(self.view.names), "feature_units": list(self.view.units),
-            "units": dict(self.prior.units), "seed": self.seed, "info": self.info,
-        }
-        import io
-
-        blob = io.BytesIO()
-        np.savez(blob, **held)  # type: ignore[arg-type]
-        write_atomic(folder / "arrays.npz", [blob.getvalue()])
-        write_atomic(folder / "posterior.json", [json.dumps(told, indent=1, default=str).encode()])
-        return folder
+        return files.write(Path(path), self)
 
 
-def load(path: str | Path, *, prior: Any = None, features: Any = None) -> Posterior:
+def load(path: str | Path, *, prior: Any = None, features: Any = None, trust: bool = False
+         ) -> Posterior:
     """A saved posterior, in a fresh process.
 
     `prior` and `features` must be given where they hold functions of your own, which no file keeps.
+    A file may name functions in files of yours; they are imported, which runs their code, only with
+    `trust=True`.
     """
-    folder = Path(path)
-    try:
-        told = json.loads((folder / "posterior.json").read_text())
-        with np.load(folder / "arrays.npz", allow_pickle=False) as held:
-            arrays = dict(held)
-    except FileNotFoundError as cause:
-        raise StoreError(f"{folder} holds no posterior",
-                         fix="the folder that study.fit or posterior.save wrote") from cause
-    except ValueError as cause:
-        raise StoreError(f"the posterior in {folder} is damaged: {cause}") from cause
-    if told["format"] != FORMAT:
-        raise StoreError(f"{folder} has posterior format {told['format']}, this inferkit reads "
-                         f"{FORMAT}", fix="pip install --upgrade inferkit")
-    kept = told["estimator"]
-    estimator = Component.choose("estimator", f"{kept['package']}:{kept['name']}", kept["config"])
-    if prior is None:
-        prior = NoPrior() if told["prior"] == {} else _prior_of(told["prior"])
-    chosen = choose(features if features is not None else _needed(told["features"], "features"))
-    view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()})
-    view.names, view.units = tuple(told["feature_names"]), tuple(told["feature_units"])
-    engine = plugins.load(estimator.spec).restore(
-        {k.removeprefix("engine/"): v for k, v in arrays.items() if k.startswith("engine/")},
-        told["engine"], prior if prior.names else None)
-    observed: Any = {k.removeprefix("observed/"): v for k, v in arrays.items()
-                if k.startswith("observed/")}
-    if data := {k.removeprefix("dataset/"): v for k, v in arrays.items()
-                if k.startswith("dataset/")}:
-        observed = Dataset.of(data)
-    return Posterior(engine, estimator, prior, view, seed=told["seed"], observed=observed or None,
-                     info=told["info"])
-
-
-def _output(name: str, told: dict) -> Output:
-    told = dict(told)
-    told["shape"] = None if told.get("shape") == "ragged" else tuple(told.get("shape", ()))
-    told["axis"] = np.asarray(told["axis"]) if "axis" in told else None
-    told["dims"] = tuple(told.get("dims", ()))
-    return Output(**{**told, "name": name})
-
-
-def _needed(config: Any, what: str) -> Any:
-    if config is None:
-        raise StoreError(f"this posterior's {what} holds functions, which no file keeps",
-                         fix=f"ik.load(path, {what}=…)")
-    return config
-
-
-def _prior_of(config: Any) -> Prior:
-    from inferkit.prior import Prior as JointPrior
-
-    return JointPrior.from_config(_needed(config, "prior"))
-
-
-def _config_or_none(thing: Any) -> Any:
-    try:
-        return thing.to_config()
-    except InferkitError:
-        return None
+    return Posterior(**files.read(Path(path), prior, features, trust))
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -63,6 +63,8 @@ class Expression:
         """Walk the tree once, so that evaluation meets nothing unknown."""
         match node:
             case ast.Constant(value=value) if type(value) in (int, float):
+                if abs(node.value) > 1e308:  # type: ignore[arg-type]  # integers of any length are read
+                    raise PriorError(f"the expression {self.text[:60]!r} … holds a number beyond 1e308")
                 return None
             case ast.Name() | ast.Attribute() if (name := _dotted(node)) is not None:
                 found[name] = None

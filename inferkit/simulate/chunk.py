@@ -80,6 +80,14 @@ def run_chunk(job: Job, chunk: Chunk, *, journal: Journal | None = None,
     return receipt
 
 
+def _words(cause: BaseException) -> str:
+    """What an exception says; one that cannot say it does not end the chunk."""
+    try:
+        return str(cause)
+    except Exception as broken:
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
 class _Runner:
     """One pass over one chunk: its buffer of finished rows and where they go."""
 
@@ -90,6 +98,7 @@ class _Runner:
         self.outputs = {o.name: o for o in (getattr(simulator, "outputs", None) or ())}
         self.like: dict[str, tuple] = {}  # row shape and type of each output
         self.arm: Callable[[bool], None] = lambda on: None
+        self.why: dict[int, str] = {}  # what the simulator says of rows that are not finite
         self.careful = bool(journal.deaths)  # write after each call, so that nothing runs twice
         self._reset()
 
@@ -129,6 +138,7 @@ class _Runner:
         started = time.monotonic()
         status, result, message = self._call(a, b)
         spent = time.monotonic() - started
+        self.why |= {a + int(i): text for i, text in getattr(self.simulator, "messages", {}).items()}
         self.journal.end()
         self.receipt.seconds += spent
         if status != "ok" and b - a > 1:
@@ -173,7 +183,7 @@ class _Runner:
             return "invalid", None, str(cause)
         except (Exception, SystemExit) as cause:
             where = traceback.extract_tb(cause.__traceback__)[-1]
-            return "exception", None, (f"{type(cause).__name__}: {cause} "
+            return "exception", None, (f"{type(cause).__name__}: {_words(cause)} "
                                        f"({Path(where.filename).name}:{where.lineno})")
 
     def _checked(self, result: Any, n: int, keep: int) -> dict:
@@ -239,7 +249,7 @@ class _Runner:
         messages = {int(self.chunk.index[d[0][0]]): d[4] for d in self.done if d[4]}
         for i in np.flatnonzero(status == STATUS.index("nonfinite")):
             bad = [k for k, v in x.items() if not finite(v[int(i) : int(i) + 1])]
-            messages[int(index[i])] = f"NaN or Inf in {', '.join(bad)}"
+            messages[int(index[i])] = self.why.get(int(at[i]), f"NaN or Inf in {', '.join(bad)}")
         theta = {k: storable(v[at]) for k, v in self.chunk.theta.items()}
         return Rows(self.chunk.round, index, status, seconds, theta, x, messages,
                     self.chunk.attempt)

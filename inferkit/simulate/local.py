@@ -2,7 +2,7 @@
 
 Each worker is served by a thread that hands it a chunk and waits for the receipt.  When the
 process dies, the thread starts another and hands it the same chunk with the same journal (see
-`inferkit.chunk`), until every row has an outcome.
+`inferkit.simulate.chunk`), until every row has an outcome.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +77,10 @@ def core_count() -> int:
     return os.cpu_count() or 1
 
 
+LATE = 5.0
+"""Seconds beyond twice the timeout after which a worker is ended from outside."""
+
+
 class WorkerProcess:
     """One worker process, started when first needed and again whenever it dies."""
 
@@ -97,9 +103,12 @@ class WorkerProcess:
                     return process
                 stillborn = 0
                 send(process.stdin, (chunk, str(journal)))  # type: ignore[arg-type]
+                self._watch(process, journal)
                 receipt = receive(process.stdout)  # type: ignore[arg-type]
                 journal.unlink(missing_ok=True)
                 self._recycle(receipt.rss)
+                if receipt.stopped and not self.stopping:
+                    self.close()  # somebody else told it to end: another takes its place
                 return receipt
             except (EOFError, OSError):
                 started = self._reap()
@@ -110,6 +119,29 @@ class WorkerProcess:
                 if stillborn >= STILLBORN or deaths - sum(explained.deaths.values()) >= UNEXPLAINED:
                     return Receipt(chunk.id, error=self._gave_up())
         return Receipt(chunk.id, stopped=True)
+
+    def _watch(self, process: subprocess.Popen, journal: Path) -> None:
+        """Wait for an answer; end a process that outlives its own alarm.
+
+        A simulator may ignore SIGALRM, clear it, or be stopped: then nothing inside the process ends
+        it.  The journal says when the present call began; one that lasts twice the timeout, and
+        `LATE` seconds more, is convicted here.
+        """
+        if self.job.timeout is None or os.name == "nt":  # no select on pipes there
+            return
+        patience = 2 * self.job.timeout + LATE
+        told, since = b"", time.monotonic()
+        answer: Any = process.stdout
+        while not select.select([answer], [], [], min(1.0, patience / 4))[0]:
+            held = journal.read_bytes() if journal.exists() else b""
+            if held != told:
+                told, since = held, time.monotonic()
+            last = told.decode(errors="replace").rstrip().rpartition("\n")[2]
+            if last.startswith("run ") and time.monotonic() - since > patience:
+                process.kill()
+                with journal.open("a") as f:
+                    f.write(f"time {last[4:]}\n")
+                return
 
     def _running(self) -> subprocess.Popen | Receipt:
         if self.process is not None:

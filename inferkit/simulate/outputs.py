@@ -15,6 +15,9 @@ from inferkit.store.table import missing
 
 def checked_output(name: str, value: Any, n: int, declared: Output | None) -> Any:
     """The output as an array of n rows (or Ragged), or a SimulatorError that says what is due."""
+    if not isinstance(name, str) or name.endswith(("#values", "#lengths")):
+        raise SimulatorError(f"an output is named {name!r}",
+                             allowed="names that are text and do not end in #values or #lengths")
     if not isinstance(value, Ragged):
         value = np.asarray(value)
         if value.dtype == object:

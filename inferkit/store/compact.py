@@ -13,11 +13,11 @@ SMALL, LARGE = 4 << 20, 32 << 20
 def compact(store: Store, many: int = 64) -> int:
     """Merge small shards, once a round has `many` of them; returns how many were merged."""
     merged = 0
-    by_round: dict[int, list[Shard]] = {}
+    alike: dict[tuple, list[Shard]] = {}  # only rows of one kind fit into one shard unchanged
     for shard in store.shards():
         if shard.nbytes < SMALL:
-            by_round.setdefault(shard.round, []).append(shard)
-    for round, small in by_round.items():
+            alike.setdefault((shard.round, shard.attempt, shard.signature), []).append(shard)
+    for (round, *_), small in alike.items():
         if len(small) < many or any(s.damaged.any() for s in small):
             continue
         table = Simulations(store, round, shards=small)

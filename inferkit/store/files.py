@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 def write_atomic(path: Path, pieces: list) -> None:
     """Write, sync, rename: at any instant the file is there in full or not at all."""
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    temporary = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with temporary.open("wb") as f:
             for piece in pieces:
@@ -34,6 +35,30 @@ def write_atomic(path: Path, pieces: list) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove half-written files whose writer, a process of this machine, is gone.
+
+    No clock is asked: it may jump, and a live writer's file must stay.  What another machine left is
+    another machine's to sweep.
+    """
+    for file in folder.glob(f".tmp-{socket.gethostname()}-*"):
+        pid = file.name.split("-")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def free_bytes(path: Path) -> int:

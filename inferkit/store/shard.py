@@ -4,9 +4,10 @@
 
 Tensors: `index`, `status`, `seconds`, `crc` (a CRC-32 a row over index, status, theta and
 outputs), `theta/NAME`, `x/NAME`; a ragged output is `x/NAME#values` with `x/NAME#lengths`.
-The metadata carry the store's key, the round, the attempt, failure messages by index, and a CRC of
-the header itself.  So truncation, a flipped bit in the data (costs one row) and one in the header
-(costs the shard) are all found.  The largest item sizes come first, so that every tensor is
+The metadata carry the store's key, the round, the attempt, failure messages by index, a CRC of the
+columns that every table reads (index, status, theta), and one of the header itself.  So truncation,
+a flipped bit in the data (costs one row) and one in the header (costs the shard) are all found.
+The largest item sizes come first, so that every tensor is
 aligned and can be read in place from a memory map.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import mmap
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,6 +128,7 @@ def encode(rows: Rows, key: str) -> list[bytes | memoryview]:
         "format": FORMAT, "key": key, "round": str(rows.round), "attempt": str(rows.attempt),
         "messages": json.dumps({str(i): m for i, m in sorted(rows.messages.items())}),
     }
+    meta["columns_crc"] = str(_columns_crc(tensors))
     meta["header_crc"] = str(_header_crc(header, meta))
     text = json.dumps({"__metadata__": meta, **header}).encode()
     text += b" " * (-len(text) % 8)
@@ -136,6 +139,14 @@ def encode(rows: Rows, key: str) -> list[bytes | memoryview]:
 def _header_crc(header: dict, meta: dict) -> int:
     told = {k: v for k, v in meta.items() if k != "header_crc"}
     return zlib.crc32(json.dumps([header, told], sort_keys=True).encode())
+
+
+def _columns_crc(tensors: Mapping[str, np.ndarray]) -> int:
+    """Over what is read whole whenever a table is made: addresses, statuses, parameters."""
+    crc = 0
+    for name in sorted(n for n in tensors if n in ("index", "status") or n.startswith("theta/")):
+        crc = zlib.crc32(np.ascontiguousarray(tensors[name]).tobytes(), crc)
+    return crc
 
 
 class Shard:
@@ -168,6 +179,14 @@ class Shard:
         self._header, self._start = header, 8 + length
         self.index = self.tensor("index")
         self.status = self.tensor("status")
+        self._columns_crc = meta.get("columns_crc")
+
+    @cached_property
+    def sound(self) -> bool:
+        """Whether addresses, statuses and parameters are what was written (outputs: `damaged`)."""
+        columns = {n: self.tensor(n) for n in self._header if n in ("index", "status")
+                   or n.startswith("theta/")}
+        return self._columns_crc is None or int(self._columns_crc) == _columns_crc(columns)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -15,7 +15,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import socket
+import stat
 import tempfile
 import time
 import uuid
@@ -26,10 +28,12 @@ from typing import Any
 import numpy as np
 
 from inferkit.errors import DiskFullError, StoreError
-from inferkit.store.files import NO_SPACE, lock, write_atomic
+from inferkit.store.files import NO_SPACE, lock, sweep_temporary, write_atomic
 from inferkit.store.shard import Rows, Shard, encode
 
 FORMAT = 1
+NAME = re.compile(r"r(\d{4})-(\d{12})-(\d{6})-")
+"""What a shard's name says: round, first row, how many."""
 
 
 def key_of(identity: dict) -> str:
@@ -45,6 +49,7 @@ class Store:
         self.folder = self.path / "shards"
         self.broken: dict[str, str] = {}  # file name -> what is wrong with it
         self._open: dict[str, Shard] = {}
+        self._writing = False
 
     @classmethod
     def create(cls, path: Path, identity: dict) -> Store:
@@ -107,11 +112,26 @@ class Store:
 
     @property
     def spill(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"inferkit-spill-{self.key[:16]}"
+        user = os.getuid() if hasattr(os, "getuid") else "me"
+        return Path(tempfile.gettempdir()) / f"inferkit-spill-{user}-{self.key}"
+
+    def _own_spill(self) -> bool:
+        """Whether the spill is a folder that this user made and nobody else can write into."""
+        try:
+            told = self.spill.lstat()
+        except FileNotFoundError:
+            return False
+        private = not hasattr(os, "getuid") or (
+            told.st_uid == os.getuid() and not told.st_mode & 0o077)
+        if not stat.S_ISDIR(told.st_mode) or not private:
+            raise StoreError(f"{self.spill} is not a private folder of yours: somebody else may have "
+                             "put it there", fix="look at it, and remove it if it is not yours")
+        return True
 
     def _spill(self, name: str, pieces: list) -> None:
         try:
-            self.spill.mkdir(exist_ok=True)
+            if not self._own_spill():
+                self.spill.mkdir(mode=0o700)
             write_atomic(self.spill / name, pieces)
         except OSError as cause:
             raise DiskFullError(
@@ -124,9 +144,10 @@ class Store:
 
     def adopt_spilled(self) -> int:
         """Bring home the shards that an earlier process had to leave elsewhere."""
-        if not self.spill.is_dir():
+        if not self._own_spill():
             return 0
-        names = [p for p in self.spill.iterdir() if p.suffix == ".safetensors"]
+        names = [p for p in self.spill.iterdir()
+                 if p.suffix == ".safetensors" and stat.S_ISREG(p.lstat().st_mode)]
         for file in names:
             write_atomic(self.folder / file.name, [file.read_bytes()])
             file.unlink()
@@ -139,7 +160,8 @@ class Store:
     def shards(self) -> list[Shard]:
         """Every sound shard; new ones are opened, vanished ones forgotten.  See `broken`."""
         names = sorted(p.name for p in self.folder.glob("*.safetensors"))
-        self._open = {n: s for n, s in self._open.items() if n in set(names)}
+        there = set(names)
+        self._open = {n: s for n, s in self._open.items() if n in there}
         for name in names:
             if name in self._open or name in self.broken:
                 continue
@@ -150,11 +172,24 @@ class Store:
             except StoreError as cause:
                 self.broken[name] = cause.what
                 continue
+            if (told := NAME.match(name)) and told.groups() != (
+                    f"{shard.round:04d}", f"{int(shard.index.min()):012d}", f"{len(shard):06d}"):
+                self.broken[name] = f"{name} holds other rows than its name says"
+                continue
             if shard.key != self.key:
                 self.broken[name] = f"{name} belongs to another study"
                 continue
             self._open[name] = shard
         return list(self._open.values())
+
+    def refuse_damage(self) -> None:
+        """Damage is told to whoever meets it: rows missing in silence would bias what is learned."""
+        faults = [s.path.name for s in self.shards() if not s.sound] + list(self.broken.values())
+        if faults:
+            raise StoreError(
+                f"{len(faults)} files of stored simulations in {self.path} are damaged: "
+                + ", ".join(faults[:3]) + (" …" if len(faults) > 3 else ""),
+                fix=f"inferkit resume {self.path}   (keeps the sound rows, runs the rest again)")
 
     def present(self, round: int) -> np.ndarray:
         """The sorted indices of a round's rows that exist."""
@@ -197,24 +232,27 @@ class Store:
         self._open.pop(name, None)
 
     def tidy(self) -> None:
-        """Remove what writers that were killed left half-written, an hour ago or more."""
-        for file in self.folder.glob(".tmp-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - file.stat().st_mtime > 3600:
-                    file.unlink()
+        """Remove what writers that were killed left half-written."""
+        for folder in (self.path, self.folder, self.path / "rounds"):
+            sweep_temporary(folder)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the run: a second process that wants to simulate into it is told who does."""
+        if self._writing:
+            yield
+            return
         with (self.path / "lock").open("a+") as f:
             lock(f, self.path)
             f.truncate(0)
             f.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(),
                                 "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
             f.flush()
+            self._writing = True
             try:
                 yield
             finally:
+                self._writing = False
                 f.truncate(0)
 
 

@@ -26,6 +26,8 @@ class Simulations:
     def __init__(self, store: Store, round: int | None = None, *, start: int = 0,
                  stop: int | None = None, shards: list[Shard] | None = None, sort: bool = True):
         self.store = store
+        if shards is None:
+            store.refuse_damage()
         self._shards = [s for s in (store.shards() if shards is None else shards)
                         if round is None or s.round == round]
         parts = [
@@ -49,20 +51,25 @@ class Simulations:
         self._settle_signature()
 
     def _settle_signature(self) -> None:
-        """One kind of row is the study's: that of the first row that has outputs.
+        """One kind of row is the study's: that of most rows.
 
-        Rows of another kind (a shape that depends on the parameters) count as invalid.
+        Rows of another kind (a shape that depends on the parameters) count as invalid.  Types of
+        numbers that differ are no other kind: float32 beside float64 is float64.
         """
-        kinds = [s.signature for s in self._shards]
-        if not any(kinds):
+        kinds = [_shapes(s.signature) for s in self._shards]
+        if not len(self) or not any(kinds):
             return
-        has = np.array([bool(k) for k in kinds])[self._shard] if len(self) else np.empty(0, bool)
-        firsts = np.flatnonzero(has & (self.status == OK))
-        first = firsts[0] if len(firsts) else (np.flatnonzero(has)[0] if has.any() else None)
-        if first is None:
-            return
-        self.signature = kinds[self._shard[first]]
-        odd = np.array([bool(k) and k != self.signature for k in kinds])
+        rows = np.bincount(self._shard, weights=1.0 + (self.status == OK) * len(self),
+                           minlength=len(kinds))
+        votes: dict[tuple, float] = {}
+        for kind, n in zip(kinds, rows):
+            if kind:
+                votes[kind] = votes.get(kind, 0.0) + n
+        usual = max(sorted(votes, key=str), key=votes.__getitem__)
+        types = [[d for *_, d in s.signature] for s, k in zip(self._shards, kinds) if k == usual]
+        self.signature = tuple((name, shape, np.result_type(*each).str)
+                               for (name, shape), each in zip(usual, zip(*types)))
+        odd = np.array([bool(k) and k != usual for k in kinds])
         if odd.any():
             self.status = np.where(odd[self._shard], STATUS.index("invalid"), self.status)
 
@@ -92,8 +99,19 @@ class Simulations:
         """The failure message of each row, empty where it did not fail."""
         out = [""] * len(self)
         for k in np.flatnonzero(self.status != OK):
-            out[k] = self._shards[self._shard[k]].messages.get(int(self.index[k]), "")
+            shard = self._shards[self._shard[k]]
+            out[k] = shard.messages.get(int(self.index[k]), "") or self._odd(shard)
         return out
+
+    def _odd(self, shard: Shard) -> str:
+        """How a row's outputs differ from those of most rows."""
+        usual, its = dict(_shapes(self.signature)), dict(_shapes(shard.signature))
+        for name in usual.keys() | its.keys():
+            mine, most = its.get(name, "none"), usual.get(name, "none")
+            if mine != most:
+                return (f"output {name!r} has {_told(mine)} where most rows have {_told(most)}; for "
+                        "rows of different lengths: outputs=(ik.Output(name, None), …)")
+        return ""
 
     @property
     def seconds(self) -> np.ndarray:
@@ -167,14 +185,17 @@ class Simulations:
                 shard = self._shards[k]
                 # Failures have no outputs, invalid rows none that fit.
                 values[mine] = (shard.output(name)[positions[mine]]
-                                if shard.signature == self.signature else missing(dtype))
+                                if self._fits(shard) else missing(dtype))
                 shard.release()
             out[name] = values
         return out
 
+    def _fits(self, shard: Shard) -> bool:
+        return _shapes(shard.signature) == _shapes(self.signature)
+
     def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:
         opened = {k: (self._shards[k].output(name)
-                      if self._shards[k].signature == self.signature else None)
+                      if self._fits(self._shards[k]) else None)
                   for k in np.unique(shards)}
         empty = np.empty(0, dtype)
         held = ((opened[s], int(p)) for s, p in zip(shards, positions))
@@ -203,6 +224,16 @@ class Simulations:
                 else:
                     h.update(value.tobytes())
         return h.hexdigest()
+
+
+def _shapes(signature: tuple) -> tuple:
+    """What must agree between rows of one kind: names and shapes, not the type of number."""
+    return tuple((name, shape) for name, shape, _ in signature)
+
+
+def _told(shape: Any) -> str:
+    return ("rows of any length" if shape is None else "none" if shape == "none"
+            else "one number" if shape == () else f"shape {shape}")
 
 
 def missing(dtype: np.dtype) -> Any:

@@ -93,3 +93,8 @@ def test_other_bad_constraints():
     with pytest.raises(PriorError, match="names no parameter"):
         ik.Constraint("1 < 2")
     assert str(ik.Constraint(lambda p: p["a"] > 0, label="a positive")) == "a positive"
+
+
+def test_a_number_of_any_length_is_refused_where_no_float_holds_it():
+    with pytest.raises(PriorError, match="beyond 1e308"):
+        ik.Prior({"a": ik.Uniform(0, 1)}, "a < " + "9" * 401)

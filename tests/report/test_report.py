@@ -170,7 +170,7 @@ def test_a_posterior_where_every_simulation_fails(tmp_path):
     context, checks = studies.check(studies.with_engine(study, High()))
     assert checks["predictive"].status == "FAIL" and checks["failures"].status == "FAIL"
     html, _ = written(tmp_path, context, checks)
-    assert "no simulations of posterior draws to show" in html and "too large" in html
+    assert "Every simulation of a posterior draw failed." in html and "too large" in html
 
 
 def test_sections_of_plugins_come_in_and_their_faults_stay_out(tmp_path, gaussian):

@@ -132,6 +132,75 @@ def test_each_failure_has_its_status_and_spares_its_neighbours(tmp_path):
     assert "NaN or Inf in x" in told["nonfinite"]
 
 
+def test_a_worker_ended_from_outside_is_replaced(tmp_path):
+    """SIGTERM says stop; a worker that obeys it for ever would hand its chunk back for ever."""
+    def slow(theta, rng):
+        time.sleep(0.01)
+        return {"x": np.array([theta["a"], float(os.getpid())])}
+
+    s = study(tmp_path, slow, workers=1)
+    ended = []
+
+    def end_it_once(progress):
+        workers = [w.process for w in s._runner._held if w.process is not None]
+        if progress.done and workers and not ended:
+            workers[0].terminate()
+            ended.append(workers[0].pid)
+
+    s.reporter = end_it_once
+    s.reporter.say = lambda text: None
+    s.simulate(200)
+    pids = set(s.simulations.x()["x"][:, 1])
+    assert len(s.simulations) == 200 and (s.simulations.status == 0).all()
+    assert ended and len(pids) == 2 and ended[0] in pids
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("how", ["ignores", "clears", "stops"])
+def test_a_row_that_evades_its_alarm_is_convicted(how, tmp_path, monkeypatch):
+    monkeypatch.setattr("inferkit.simulate.local.LATE", 0.5)
+
+    def evades(theta, rng):
+        if theta["a"] > 0.9:
+            if how == "ignores":
+                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            elif how == "clears":
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            else:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(1000)
+        return theta["a"]
+
+    s = study(tmp_path, evades, workers=2, timeout=0.3, seed=4)
+    s.simulate(30)
+    late = s.simulations.theta["a"] > 0.9
+    assert late.any() and (s.simulations.status[late] == 3).all()
+    assert (s.simulations.status[~late] == 0).all()
+    assert "ran longer than 0.3 s" in s.simulations.messages[np.flatnonzero(late)[0]]
+
+
+def test_an_exception_that_cannot_speak_is_a_row(tmp_path):
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    def f(theta, rng):
+        if theta["a"] > 0.5:
+            raise Mute
+        return theta["a"]
+
+    s = study(tmp_path, f)
+    s.simulate(40)
+    told = {m for m in s.simulations.messages if m}
+    assert len(told) == 1 and "its __str__ raised RuntimeError" in told.pop()
+
+
+def test_names_that_the_store_keeps_for_itself(tmp_path):
+    s = study(tmp_path, lambda theta, rng: {"x#values": theta["a"]})
+    with pytest.raises(SimulatorError, match="an output is named 'x#values'"):
+        s.simulate(30)
+
+
 def test_timeout_without_workers(tmp_path):
     s = study(tmp_path, lambda t, rng: time.sleep(5) if t["a"] > 0.9 else t["a"], timeout=0.2)
     s.simulate(60)
@@ -429,3 +498,23 @@ def test_a_flat_script_needs_no_main_guard(tmp_path):
     """))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "200", done.stderr
+
+
+class Explains:
+    """A vectorised simulator that says why a row is NaN."""
+
+    def simulate(self, theta, seeds):
+        x = np.where(theta["a"] > 0.5, np.nan, theta["a"])
+        self.messages = {int(i): f"row {i} left the road" for i in np.flatnonzero(np.isnan(x))}
+        return {"x": x}
+
+
+def test_a_simulator_says_why_rows_are_not_finite(tmp_path):
+    study = ik.Study(ik.simulator(Explains()), ik.Prior({"a": ik.Uniform(0.0, 1.0)}),
+                     path=tmp_path / "run",
+                     executor=ik.executor("local", workers=0), seed=1, quiet=True)
+    study.simulate(20)
+    table = study.simulations
+    bad = np.asarray(table.theta["a"]) > 0.5
+    assert 0 < bad.sum() < 20 and ((np.asarray(table.status) != 0) == bad).all()
+    assert all("left the road" in m for m, b in zip(table.messages, bad) if b)

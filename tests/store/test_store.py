@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -179,12 +180,18 @@ def test_compaction_keeps_every_byte(store):
 
 def test_half_written_files_are_ignored_and_tidied(store):
     store.write(rows())
-    stray = store.folder / ".tmp-abc"
-    stray.write_bytes(b"half")
-    os.utime(stray, (0, 0))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = socket.gethostname()
+    stray = store.folder / f".tmp-{host}-{gone.pid}-abc"
+    living = store.folder / f".tmp-{host}-{os.getpid()}-abc"
+    elsewhere = store.folder / f".tmp-other-{gone.pid}-abc"
+    for file in (stray, living, elsewhere):
+        file.write_bytes(b"half")
+        os.utime(file, (0, 0))  # the clock says that all are old
     assert len(Simulations(store, 0)) == 50
     store.tidy()
-    assert not stray.exists()
+    assert not stray.exists() and living.exists() and elsewhere.exists()
 
 
 def test_a_second_writer_is_told_who_writes(store):

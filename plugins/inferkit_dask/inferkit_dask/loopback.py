@@ -48,6 +48,7 @@ class LoopbackWorker(ProcessInterface):
             sys.executable, "-m", "distributed.cli.dask_worker", self.scheduler,
             "--name", str(self.name), "--nthreads", str(self.nthreads), "--no-nanny",
             "--no-dashboard", "--memory-limit", "0", "--host", "127.0.0.1",
+            "--dashboard-address", "127.0.0.1:0",  # its HTTP server, which runs without one too
             "--local-directory", str(self.folder), "--death-timeout", "30",
         ]
         config = {"distributed": {

@@ -343,3 +343,20 @@ def test_a_client_that_is_none(tmp_path):
 def test_walltimes(text, seconds):
     assert clusters.parse_walltime(text) == seconds
     assert clusters.parse_walltime("02:30", hours_first=True) == 9000
+
+
+def test_an_own_cluster_listens_on_loopback_alone(tmp_path):
+    """Scheduler, workers and the workers' HTTP servers: nothing that another machine reaches."""
+    def looks(theta, rng):
+        import psutil
+
+        for process in [psutil.Process().parent(), *psutil.Process().parent().parents()[:1]]:
+            seen_here = {c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"}
+            with (tmp_path / "ips").open("a") as f:
+                f.write("".join(f"{ip}\n" for ip in seen_here))
+        return theta["a"]
+
+    s = study(tmp_path / "run", ik.executor("dask", workers=2), function=looks)
+    s.simulate(20)
+    seen = set((tmp_path / "ips").read_text().split())
+    assert seen == {"127.0.0.1"}

@@ -270,7 +270,8 @@ def test_a_log_density_of_ones_own_needs_no_simulator(tmp_path):
         return -0.5 * ((x["y"] - theta["m"]) ** 2).sum()
 
     study = ik.Study(prior=ik.Prior({"m": ik.Normal(0.0, 2.0)}), estimator=ik.estimator("nuts"),
-                     log_likelihood=log_likelihood, observed={"y": y}, path=tmp_path / "run", quiet=True)
+                     log_likelihood=log_likelihood, observed={"y": y}, path=tmp_path / "run",
+                     quiet=True)
     draws = study.fit().sample(4000)["m"]
     var = 1 / (4 + 0.25)
     assert abs(draws.mean() - var * y.sum()) < 0.1 * var**0.5 and abs(draws.var() / var - 1) < 0.15

@@ -30,14 +30,18 @@ WIDE = 100
 
 
 class Scale(nn.Module):
-    """Data to standardised vectors, affinely, so that the density's Jacobian is a constant."""
+    """Data to standardised vectors, affinely, so that the density's Jacobian is a constant.
+
+    Centres and scales are of double precision, and taken off before any cast: data may be a small
+    signal on a large number (times since 1970).
+    """
 
     def __init__(self, shapes: Mapping[str, Any]):
         super().__init__()
         self.shapes = {k: tuple(v) for k, v in shapes.items()}
         self.size = int(sum(np.prod(s, dtype=int) for s in self.shapes.values()))
-        self.register_buffer("centre", torch.zeros(self.size))
-        self.register_buffer("scale", torch.ones(self.size))
+        self.register_buffer("centre", torch.zeros(self.size, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(self.size, dtype=torch.float64))
 
     def fit(self, x: np.ndarray) -> None:
         sd = x.std(axis=0)

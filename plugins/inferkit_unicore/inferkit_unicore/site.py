@@ -47,6 +47,7 @@ class Site:
         self.config = config
         self.url = config.site
         self._http = transport.http_client(config)
+        transport.homebound(self._http, lambda: (self.url, config.registry))
         self.who = credentials.find(config, lambda: transport.http_client(config))
         self.transport = transport.KeptTransport(self.who, self._http)
         if config.preferences:

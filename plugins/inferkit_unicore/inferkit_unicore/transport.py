@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import httpx
 from pyunicore.client import Transport
 from pyunicore.credentials import AuthenticationFailedException
 
-from inferkit.errors import ConfigError
+from inferkit.errors import ConfigError, ExecutorError
 from inferkit_unicore.config import UnicoreConfig
 
 TIMEOUT = 60.0
@@ -80,6 +80,32 @@ def http_client(config: UnicoreConfig) -> httpx.Client:
     # Content as it lies on the disk: sizes and checksums are compared.
     return httpx.Client(verify=verify, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"},
                         limits=httpx.Limits(max_connections=2, keepalive_expiry=120))
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def homebound(http: httpx.Client, homes: Callable[[], Iterable[str]]) -> None:
+    """Let a client ask its own sites alone, over TLS (loopback aside).
+
+    Every request carries a token, and answers are full of links: one that leads to another host must
+    not take the token there.
+    """
+    def check(request: httpx.Request) -> None:
+        origin = _origin(request.url)
+        if origin not in {_origin(httpx.URL(home)) for home in homes() if "://" in home}:
+            raise ExecutorError(
+                f"the site's answer leads to {origin[0]}://{origin[1]}, where your credentials do not "
+                "go", fix="name that site as `site` or `registry`, if it is yours")
+        if origin[0] != "https" and origin[1] not in LOOPBACK:
+            raise ExecutorError(f"{request.url} is not encrypted, and your credentials would be read "
+                                "on the way", allowed="https://…")
+
+    http.event_hooks = {"request": [check]}
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"https": 443, "http": 80}.get(url.scheme, 0)
 
 
 class Trouble(Exception):

@@ -11,9 +11,11 @@ import threading
 import traceback
 import urllib.parse
 
+import httpx
 import pytest
 from inferkit_unicore import credentials
 from inferkit_unicore.config import UnicoreConfig
+from inferkit_unicore.transport import homebound
 from unicore_helpers import N, remote_study
 
 from inferkit.errors import InferkitError
@@ -212,3 +214,23 @@ def test_the_nodes_environment_has_no_secret(site, tmp_path, monkeypatch):
     study = remote_study(site, tmp_path / "run", look)
     study.simulate(4)
     assert study.simulations.x()["x"].max() == 0
+
+
+@pytest.mark.parametrize("link, match", [
+    ("https://elsewhere.example/SITE/rest/core/jobs/1", "leads to https://elsewhere.example"),
+    ("http://site.example/SITE/rest/core/jobs/1", "leads to http://site.example"),
+    ("https://site.example:8443/SITE/rest/core/jobs/1", "credentials do not go"),
+])
+def test_links_to_other_hosts_get_no_credentials(link, match):
+    """An answer's links are followed within the site's own origin alone."""
+    with httpx.Client() as http:
+        homebound(http, lambda: ("https://site.example/SITE/rest/core", ""))
+        with pytest.raises(InferkitError, match=match):
+            http.get(link, headers={"Authorization": f"Bearer {SECRET}"})
+
+
+def test_a_site_that_is_not_encrypted_gets_no_credentials():
+    with httpx.Client() as http:
+        homebound(http, lambda: ("http://site.example/SITE/rest/core", ""))
+        with pytest.raises(InferkitError, match="not encrypted"):
+            http.get("http://site.example/SITE/rest/core/jobs/1")

@@ -1,0 +1,1 @@
+"""What a fitted model says: latents, states, messages, fields, forecasts, held-out neurons."""

@@ -1,0 +1,315 @@
+"""Data as the estimator takes them: checked, laid out by region, standardised.
+
+A neuron's place is (region, place in the region); sessions (animals, days) may have recorded different
+neurons, and each has its own layout of them.  `Layout` is made once, from the data of the fit, and
+packs any later data of the same neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferkit.data import Dataset
+from inferkit.errors import DataError
+
+
+@dataclass
+class Trials:
+    """Padded trials: y (B, T, N), NaN where nothing was observed, u (B, T, U), lengths, sessions."""
+
+    y: np.ndarray
+    u: np.ndarray
+    lengths: np.ndarray
+    session: np.ndarray
+    region_sizes: tuple[int, ...]
+    truth: dict[str, np.ndarray]
+
+    @property
+    def mask(self) -> np.ndarray:
+        return np.arange(self.y.shape[1]) < self.lengths[:, None]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def select(self, rows: Any) -> Trials:
+        return Trials(self.y[rows], self.u[rows], self.lengths[rows], self.session[rows],
+                      self.region_sizes, {k: v[rows] for k, v in self.truth.items()})
+
+    def until(self, t: int) -> Trials:
+        """The first t bins of each trial."""
+        return Trials(self.y[:, :t], self.u[:, :t], np.minimum(self.lengths, t), self.session,
+                      self.region_sizes, {})
+
+    def padded(self, T: int) -> Trials:
+        """The same trials with T bins."""
+        more = T - self.y.shape[1]
+        if more <= 0:
+            return self
+        y = np.pad(self.y, ((0, 0), (0, more), (0, 0)), constant_values=np.nan)
+        return Trials(y, np.pad(self.u, ((0, 0), (0, more), (0, 0))), self.lengths, self.session,
+                      self.region_sizes, self.truth)
+
+
+def trials(data: Mapping[str, Any], region_sizes: Sequence[int] = ()) -> Trials:
+    """Trials from arrays or lists of arrays (see `given_trials`); `mask` as ys, True where observed."""
+    if "ys" not in data:
+        raise DataError(f"the data hold {', '.join(data) or 'nothing'}", allowed="ys, us, region_sizes",
+                        fix='{"ys": array (trials, bins, neurons), "region_sizes": [50, 50]}')
+    rows = as_rows(data["ys"], "ys")
+    masks = data.get("mask")
+    if masks is not None:
+        rows = [_masked(y, m, i) for i, (y, m) in enumerate(zip(rows, as_rows(masks, "mask")))]
+    N = rows[0].shape[1]
+    for i, y in enumerate(rows):
+        if y.shape[1] != N:
+            raise DataError(f"trial {i} has {y.shape[1]} neurons, trial 0 has {N}",
+                            allowed="as many in every trial (mask those that a session lacks)")
+        if len(y) < 2:
+            raise DataError(f"trial {i} has {len(y)} bins", allowed="2 or more: a step needs two")
+        if masks is None and np.isnan(y).any():
+            raise DataError(f"trial {i} has NaN in ys", fix="fill mask with False there, or leave the "
+                            "trial out")
+        if np.isinf(y).any():
+            raise DataError(f"trial {i} has infinite values in ys")
+    sizes = _sizes(data, region_sizes, N)
+    us = _inputs(data.get("us"), rows)
+    lengths = np.array([len(y) for y in rows])
+    T = lengths.max()
+    session = np.asarray(data.get("session", np.zeros(len(rows))))
+    if session.shape != (len(rows),) or (session != session.astype(int)).any() or session.min() < 0:
+        raise DataError(f"session has shape {session.shape}",
+                        allowed=f"{len(rows)} whole numbers, 0 or more: one a trial")
+    truth = {}
+    for name in ("xs", "zs", "messages"):
+        if data.get(name) is not None:
+            truth[name] = np.stack([_pad(np.asarray(v, float), T) for v in as_rows(data[name], name)])
+    if "zs" in truth and truth["zs"].ndim == 3:
+        truth["zs"] = truth["zs"][..., 0]
+    return Trials(
+        np.stack([_pad(y, T) for y in rows]),
+        np.stack([_pad(u, T, 0.0) for u in us]),
+        lengths,
+        session.astype(int),
+        sizes,
+        truth,
+    )
+
+
+def given_trials(x: Any, region_sizes: Sequence[int] = ()) -> Trials:
+    """Trials from what a study takes as `observed`: a mapping of arrays, a `Dataset`, xarray.
+
+    ys: (trials, bins, neurons), or a list of (bins of the trial, neurons).  us: likewise, of inputs.
+    "ys.mask": as ys or (…, bins), True where observed.  session: a whole number a trial.
+    region_sizes: neurons of each region.  xs, zs, messages: the truth, where it is known.
+    """
+    if isinstance(x, Mapping):
+        x = {k: _behind_time(v) if k == "zs" else v for k, v in x.items() if v is not None}
+    told = Dataset.of(x)
+    held: dict[str, Any] = {name: told.rows(name) for name in told.arrays}
+    if "ys" in told.masks:
+        mask = told.masks["ys"]
+        held["mask"] = [mask[i] for i in range(len(mask))]
+    if "session" in held:  # (trial, 1), as a simulator gives it
+        held["session"] = [float(np.ravel(v)[0]) for v in held["session"]]
+    return trials({**told.attrs, **held}, region_sizes)
+
+
+def _behind_time(zs: Any) -> Any:
+    """States (bins,) of each trial as (bins, 1)."""
+    rows = [np.asarray(z) for z in zs]
+    return [z[:, None] if z.ndim == 1 else z for z in rows]
+
+
+def as_rows(value: Any, name: str) -> list[np.ndarray]:
+    try:
+        rows = [np.asarray(v, dtype=float) for v in value]
+    except (TypeError, ValueError) as cause:
+        raise DataError(f"{name} is {type(value).__name__}: {cause}",
+                        allowed="an array, trials first, or a list of one array a trial") from cause
+    if not rows:
+        raise DataError(f"{name} holds no trials")
+    if name in ("ys", "us", "mask") and any(r.ndim != 2 for r in rows):
+        raise DataError(f"a trial of {name} has shape {next(r.shape for r in rows if r.ndim != 2)}",
+                        allowed=f"(bins, {'inputs' if name == 'us' else 'neurons'})")
+    return rows
+
+
+def _masked(y: np.ndarray, m: np.ndarray, i: int) -> np.ndarray:
+    if m.shape != y.shape:
+        raise DataError(f"mask of trial {i} has shape {m.shape}, ys has {y.shape}")
+    y = np.where(m > 0, y, np.nan)
+    if np.isnan(y[m > 0]).any():
+        raise DataError(f"trial {i} has NaN in ys where mask is True")
+    return y
+
+
+def _sizes(data: Mapping[str, Any], given: Sequence[int], N: int) -> tuple[int, ...]:
+    found = data.get("region_sizes")
+    sizes = tuple(int(s) for s in (given or (() if found is None else np.ravel(found))))
+    if not sizes:
+        raise DataError("nothing says which neurons are in which region",
+                        fix=f"region_sizes = [{N - N // 2}, {N // 2}] beside ys: they sum to {N}")
+    if min(sizes) < 1 or sum(sizes) != N:
+        raise DataError(f"region_sizes {list(sizes)} sum to {sum(sizes)}",
+                        allowed=f"1 or more each, {N} together: ys has {N} neurons")
+    return sizes
+
+
+def _inputs(us: Any, ys: list[np.ndarray]) -> list[np.ndarray]:
+    if us is None:
+        return [np.zeros((len(y), 0)) for y in ys]
+    rows = as_rows(us, "us")
+    if len(rows) != len(ys):
+        raise DataError(f"us has {len(rows)} trials, ys has {len(ys)}")
+    for i, (u, y) in enumerate(zip(rows, ys)):
+        if u.shape != (len(y), rows[0].shape[1]):
+            raise DataError(f"us of trial {i} has shape {u.shape}",
+                            allowed=f"({len(y)}, {rows[0].shape[1]}): ys' bins, trial 0's inputs")
+        if not np.isfinite(u).all():
+            raise DataError(f"trial {i} has NaN in us")
+    return rows
+
+
+def _pad(a: np.ndarray, T: int, value: float = np.nan) -> np.ndarray:
+    return np.pad(a, ((0, T - len(a)), *[(0, 0)] * (a.ndim - 1)), constant_values=value)
+
+
+class Layout:
+    """Where each session's neurons go, and their centre and scale."""
+
+    def __init__(self, place: np.ndarray, centre: np.ndarray, scale: np.ndarray,
+                 region_sizes: Sequence[int], U: int, family: str):
+        self.place = np.asarray(place, int)  # (S, R, M): the neuron's column in ys, -1 for none
+        self.centre, self.scale = np.asarray(centre), np.asarray(scale)  # (S, N)
+        self.region_sizes, self.U, self.family = tuple(region_sizes), int(U), family
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.place.shape  # type: ignore[return-value]
+
+    @property
+    def sessions(self) -> int:
+        return self.place.shape[0]
+
+    @classmethod
+    def of(cls, t: Trials, family: str, d: int) -> Layout:
+        S, N = int(t.session.max()) + 1, t.y.shape[-1]
+        edges = np.concatenate([[0], np.cumsum(t.region_sizes)])
+        known = np.zeros((S, N), bool)
+        centre, scale = np.zeros((S, N)), np.ones((S, N))
+        for s in range(S):
+            rows = t.y[t.session == s]
+            if not len(rows):
+                raise DataError(f"there is no trial of session {s}",
+                                allowed=f"sessions numbered 0 to {S - 1}, each with trials")
+            flat = seen(rows, family).reshape(-1, N)
+            known[s] = np.isfinite(flat).any(0)
+            with np.errstate(invalid="ignore"):
+                centre[s], scale[s] = _moments(flat)
+            for n in np.flatnonzero(known[s] & ~(scale[s] > 1e-9 * (1 + np.abs(centre[s])))):
+                raise DataError(f"neuron {n} is constant in session {s}",
+                                fix="leave it out: it says nothing, and its noise has no scale")
+            for r in range(len(t.region_sizes)):
+                count = int(known[s, edges[r] : edges[r + 1]].sum())
+                if count < d:
+                    raise DataError(
+                        f"region {r} has {count} neurons in session {s}, d is {d}",
+                        allowed="as many neurons as latents, or more",
+                        fix=f"d = {count or 1}",
+                    )
+        M = max(int(known[s, a:b].sum()) for s in range(S) for a, b in zip(edges[:-1], edges[1:]))
+        place = np.full((S, len(t.region_sizes), M), -1)
+        for s in range(S):
+            for r, (a, b) in enumerate(zip(edges[:-1], edges[1:])):
+                found = a + np.flatnonzero(known[s, a:b])
+                place[s, r, : len(found)] = found
+        if family == "poisson" and (bad := t.y[np.isfinite(t.y)]).size and (
+                (bad < 0).any() or (bad != np.round(bad)).any()):
+            odd = bad[(bad < 0) | (bad != np.round(bad))][0]
+            raise DataError(f"Poisson emissions, but ys holds {odd:.4g}", allowed="counts: 0, 1, 2, …",
+                            fix='emissions.family = "gaussian"')
+        return cls(place, centre, scale, t.region_sizes, t.u.shape[-1], family)
+
+    def check(self, t: Trials) -> None:
+        """Data to analyse must be of the fit's neurons, inputs and sessions."""
+        if t.region_sizes != self.region_sizes:
+            raise DataError(f"region_sizes are {list(t.region_sizes)}",
+                            allowed=f"the fit's: {list(self.region_sizes)}")
+        if t.u.shape[-1] != self.U:
+            raise DataError(f"us has {t.u.shape[-1]} inputs", allowed=f"{self.U}, as in the fit")
+        if t.session.max() >= self.sessions:
+            raise DataError(f"session {t.session.max()} was not in the fit",
+                            allowed=f"0 to {self.sessions - 1}")
+
+    def pack(self, t: Trials, hidden: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The arrays of a `Batch`; `hidden` (B, T, N) marks entries kept from the encoder."""
+        self.check(t)
+        raw = self.spread(t.y, t.session, np.nan)
+        standard = self.standard(seen(t.y, self.family), t.session)
+        given = np.where(hidden, np.nan, standard) if hidden is not None else standard
+        given = self.spread(given, t.session, np.nan)
+        y = raw if self.family == "poisson" else self.spread(self.standard(t.y, t.session), t.session,
+                                                             np.nan)
+        first = {"y": np.nan_to_num(y).astype(np.float32), "valid": np.isfinite(raw),
+                 "seen": np.nan_to_num(given).astype(np.float32)}
+        return {**{k: np.moveaxis(v, 2, 0) for k, v in first.items()}, "u": t.u.astype(np.float32),
+                "mask": t.mask, "session": t.session.astype(np.int32)}
+
+    def standard(self, y: np.ndarray, session: np.ndarray) -> np.ndarray:
+        return (y - self.centre[session][:, None]) / self.scale[session][:, None]
+
+    def spread(self, y: np.ndarray, session: np.ndarray, empty: float) -> np.ndarray:
+        """(B, T, N) -> (B, T, R, M)."""
+        place = self.place[session]  # (B, R, M)
+        B, T, _ = y.shape
+        out = np.take_along_axis(y, np.maximum(place, 0).reshape(B, 1, -1), 2)
+        return np.where(place.reshape(B, 1, -1) < 0, empty, out).reshape(B, T, *place.shape[1:])
+
+    def gather(self, out: np.ndarray, session: np.ndarray) -> np.ndarray:
+        """(…, R, B, T, M) in the model's units -> (…, B, T, N) in the data's; NaN: not recorded."""
+        out = np.moveaxis(out, -4, -2)
+        *lead, B, T, R, M = out.shape
+        N = sum(self.region_sizes)
+        y = np.full((*lead, B, T, N), np.nan, out.dtype)
+        for s in np.unique(session):
+            rows = np.flatnonzero(session == s)
+            r, m = np.nonzero(self.place[s] >= 0)
+            block = out[..., rows, :, :, :][..., r, m]
+            cols = self.place[s][r, m]
+            if self.family == "gaussian":
+                block = block * self.scale[s][cols] + self.centre[s][cols]
+            y[..., rows[:, None, None], np.arange(T)[None, :, None], cols[None, None, :]] = block
+        return y
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        return ({"place": self.place, "centre": self.centre, "scale": self.scale},
+                {"region_sizes": list(self.region_sizes), "U": self.U, "family": self.family})
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Layout:
+        return cls(arrays["place"], arrays["centre"], arrays["scale"], meta["region_sizes"], meta["U"],
+                   meta["family"])
+
+
+def seen(y: np.ndarray, family: str) -> np.ndarray:
+    """What the encoder looks at: activity, or the square root of counts (steadier variance)."""
+    return np.sqrt(np.maximum(y, 0)) if family == "poisson" else y
+
+
+def _moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = np.isfinite(flat)
+    count = np.maximum(found.sum(0), 1)
+    filled = np.where(found, flat, 0.0)
+    centre = filled.sum(0) / count
+    return centre, np.sqrt((np.where(found, flat - centre, 0.0) ** 2).sum(0) / count)
+
+
+def split(n: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to hold out, both sorted; a single trial is not split."""
+    count = min(int(np.ceil(share * n)) if share else 0, n - 1)
+    order = rng.permutation(n)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -1,0 +1,1 @@
+"""Inference: the chain of states, the path of latents, the objective."""

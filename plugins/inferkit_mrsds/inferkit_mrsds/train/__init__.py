@@ -1,0 +1,1 @@
+"""Training: a start from the data, a compiled loop, checkpoints."""

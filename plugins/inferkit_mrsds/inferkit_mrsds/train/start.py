@@ -1,0 +1,193 @@
+"""Where training starts: principal components for latents and emissions, linear dynamics for states.
+
+Each region's activity is reduced to d principal components of sd 1; loadings, observation noise and the
+encoder's skip path are set to them.  States start from an autoregressive hidden Markov model,
+
+    x_t = W_k phi(x_{t-1}, u_t) + noise,   phi = (1, x, products of x, u),
+
+fitted to the components by EM from several random segmentations, the likeliest of which is kept.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from inferkit_mrsds.data import Layout, Trials, seen
+from inferkit_mrsds.model.model import Model
+
+SMOOTHING = 2.0
+"""Counts are smoothed over so many bins (sd) before their components are taken."""
+
+
+def components(t: Trials, layout: Layout, d: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Principal components (B, T, R, d) of sd 1, and the arrays that the model starts from."""
+    S, R, M = layout.shape
+    standard = layout.spread(layout.standard(seen(t.y, layout.family), t.session), t.session, np.nan)
+    standard = np.nan_to_num(standard)
+    if layout.family == "poisson":
+        standard = gaussian_filter1d(standard, SMOOTHING, axis=1)
+    skip, loadings = np.zeros((S, R, M, d)), np.zeros((S, R, d, M))
+    residual = np.ones((S, R, M))
+    x = np.zeros((*standard.shape[:2], R, d))
+    for s in range(S):
+        rows = np.flatnonzero(t.session == s)
+        bins = t.mask[rows]
+        for r in range(R):
+            flat = standard[rows][:, :, r][bins]
+            power, axes = np.linalg.eigh(flat.T @ flat / len(flat))
+            power, axes = power[::-1][:d], axes[:, ::-1][:, :d]
+            axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(d)])
+            sd = np.sqrt(np.maximum(power, 1e-8))
+            skip[s, r], loadings[s, r] = axes / sd, (axes * sd).T
+            residual[s, r] = (flat - flat @ skip[s, r] @ loadings[s, r]).std(0)
+        x[rows] = np.einsum("btrm,rmd->btrd", standard[rows], skip[s])
+    if S > 1:
+        _align(x, t, skip, loadings)
+    return x, {"skip": skip, "loadings": loadings, "residual": residual}
+
+
+def _align(x: np.ndarray, t: Trials, skip: np.ndarray, loadings: np.ndarray) -> None:
+    """Turn each session's components towards the first one's, by their mean courses over the trial."""
+    w = t.mask[..., None, None]
+
+    def course(s: int) -> np.ndarray:
+        rows = t.session == s
+        return (x[rows] * w[rows]).sum(0) / np.maximum(w[rows].sum(0), 1)
+
+    reference = course(0)
+    for s in range(1, len(skip)):
+        here = course(s)
+        for r in range(x.shape[2]):
+            left, _, right = np.linalg.svd(here[:, r].T @ reference[:, r])
+            turn = left @ right
+            x[t.session == s, :, r] = x[t.session == s, :, r] @ turn
+            skip[s, r], loadings[s, r] = skip[s, r] @ turn, turn.T @ loadings[s, r]
+
+
+def begin(model: Model, x: np.ndarray, arrays: dict[str, np.ndarray], t: Trials, layout: Layout,
+          noise_cap: float) -> Model:
+    """The model with its emissions and skip path set to the components."""
+    loadings, offset = arrays["loadings"], np.zeros(layout.shape)
+    emissions = model.generative.emissions
+    if layout.family == "poisson":
+        loadings, offset = _rates(x, t, layout, emissions.config.link)
+    sd = np.clip(arrays["residual"], 0.02, noise_cap)
+    raw = np.log(np.expm1(np.maximum(sd - emissions.floor, 1e-6)))
+    where = [lambda m: m.generative.emissions.loadings, lambda m: m.generative.emissions.offset,
+             lambda m: m.encoder.skip]
+    values = [loadings, offset, arrays["skip"]]
+    if model.generative.emissions.config.family == "gaussian":
+        where.append(lambda m: m.generative.emissions.raw_scale)
+        values.append(raw)
+    return eqx.tree_at(lambda m: [w(m) for w in where], model,
+                       [jnp.asarray(v, jnp.float32) for v in values])
+
+
+def _rates(x: np.ndarray, t: Trials, layout: Layout, link: str) -> tuple[np.ndarray, np.ndarray]:
+    """Loadings and offsets by regression of smoothed counts, taken through the link's inverse, on x."""
+    S, R, M = layout.shape
+    d = x.shape[-1]
+    counts = np.nan_to_num(layout.spread(t.y, t.session, np.nan))
+    rate = np.maximum(gaussian_filter1d(counts, SMOOTHING, axis=1), 0.02)
+    output = np.log(rate) if link == "exp" else np.log(np.expm1(np.minimum(rate, 30.0)))
+    output = np.where(rate > 30, rate, output) if link == "softplus" else output
+    loadings, offset = np.zeros((S, R, d, M)), np.zeros((S, R, M))
+    for s in range(S):
+        rows = np.flatnonzero(t.session == s)
+        bins = t.mask[rows]
+        for r in range(R):
+            design = np.column_stack([x[rows][:, :, r][bins], np.ones(bins.sum())])
+            fit = np.linalg.lstsq(design, output[rows][:, :, r][bins], rcond=None)[0]
+            loadings[s, r], offset[s, r] = fit[:-1], fit[-1]
+    return loadings, offset
+
+
+# -- states ----------------------------------------------------------------------------------------
+
+
+def design(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """phi of bins 1 on, (B, T-1, features)."""
+    B, T = x.shape[:2]
+    flat = x.reshape(B, T, -1)[:, :-1]
+    D = flat.shape[-1]
+    products = [flat[..., i : i + 1] * flat[..., i:] for i in range(D)] if D <= 8 else []
+    return np.concatenate([np.ones((B, T - 1, 1)), flat, *products, u[:, 1:]], -1)
+
+
+def arhmm(x: np.ndarray, u: np.ndarray, mask: np.ndarray, K: int, restarts: int,
+          rng: np.random.Generator, rounds: int = 40) -> np.ndarray:
+    """Responsibilities (B, T, K) of the likeliest of several fits."""
+    phi = design(x, u)
+    target = x.reshape(*x.shape[:2], -1)[:, 1:]
+    live = mask[:, 1:]
+    best, kept = -np.inf, np.full((*mask.shape, K), 1.0 / K)
+    for _ in range(restarts):
+        r = _segments(target - x.reshape(*x.shape[:2], -1)[:, :-1], live, K, rng)
+        score = -np.inf
+        A = np.full((K, K), 0.05 / max(K - 1, 1)) + np.eye(K) * (0.95 - 0.05 / max(K - 1, 1))
+        pi = np.full(K, 1.0 / K)
+        for _ in range(rounds):
+            b = _emit(phi, target, r, live)
+            total, r, moves = _chain(pi, b, A, live)
+            A = moves + 1.0 + 20.0 * np.eye(K)
+            A /= A.sum(1, keepdims=True)
+            pi = r[:, 0].mean(0) + 1e-3
+            pi /= pi.sum()
+            if total - score < 1e-5 * abs(total):
+                break
+            score = total
+        if total > best:
+            best, kept = total, np.concatenate([r[:, :1], r], 1)
+    return kept
+
+
+def _segments(step: np.ndarray, live: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
+    """A start: bins sorted into K by a random direction of the smoothed step."""
+    smooth = gaussian_filter1d(step, 2.0, axis=1)
+    smooth = (smooth - smooth[live].mean(0)) / (smooth[live].std(0) + 1e-12)
+    along = smooth @ rng.standard_normal(step.shape[-1])
+    edges = np.quantile(along[live], np.sort(rng.uniform(0.15, 0.85, K - 1)))
+    r = np.full((*live.shape, K), 0.1 / K)
+    np.put_along_axis(r, np.searchsorted(edges, along)[..., None], 0.9 + 0.1 / K, -1)
+    return r
+
+
+def _emit(phi: np.ndarray, target: np.ndarray, r: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """log N of each state's weighted regression, (B, T-1, K)."""
+    P, Y = phi[live], target[live]
+    out = np.zeros((*live.shape, r.shape[-1]))
+    for k in range(r.shape[-1]):
+        w = r[live][:, k] + 1e-6
+        G = (P * w[:, None]).T @ P
+        W = np.linalg.solve(G + 1e-4 * len(P) * np.eye(len(G)) / 100, (P * w[:, None]).T @ Y)
+        var = (w[:, None] * (Y - P @ W) ** 2).sum(0) / w.sum() + 1e-5
+        out[..., k] = -0.5 * ((target - phi @ W) ** 2 / var + np.log(2 * np.pi * var)).sum(-1)
+    return np.where(live[..., None], out, 0.0)
+
+
+def _chain(pi: np.ndarray, b: np.ndarray, A: np.ndarray, live: np.ndarray
+           ) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scaled forward-backward with constant transitions (a bin that is not live keeps its state):
+    log-likelihood, responsibilities, expected moves."""
+    T, K = b.shape[1:]
+    top = b.max(-1)
+    e = np.exp(b - top[..., None])
+    scale = np.ones(b.shape[:2])
+    alpha, beta = np.empty_like(b), np.ones_like(b)
+    now = pi * e[:, 0]
+    for t in range(T):
+        if t:
+            now = np.where(live[:, t, None], (alpha[:, t - 1] @ A) * e[:, t], alpha[:, t - 1])
+        scale[:, t] = now.sum(-1)
+        alpha[:, t] = now / scale[:, t, None]
+    for t in range(T - 2, -1, -1):
+        later = beta[:, t + 1] * e[:, t + 1] / scale[:, t + 1, None]
+        beta[:, t] = np.where(live[:, t + 1, None], later @ A.T, beta[:, t + 1])
+    r = alpha * beta
+    r /= r.sum(-1, keepdims=True)
+    late = np.where(live[:, 1:, None], beta[:, 1:] * e[:, 1:] / scale[:, 1:, None], 0.0)
+    moves = A * np.einsum("btj,btk->jk", alpha[:, :-1], late)
+    return float(np.log(scale).sum() + top.sum()), r, moves

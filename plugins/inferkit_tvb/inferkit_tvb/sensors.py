@@ -1,0 +1,94 @@
+"""EEG, MEG and iEEG: TVB's monitors, or the same sums with a gain matrix of regions.
+
+TVB's own way: sensors and a projection of the cortical surface's vertices, with a region mapping that
+says which region each vertex belongs to.  With `gain` (sensors, regions) there is no surface: the
+sample is the mean of gain @ state over a period, as TVB computes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferkit.errors import ConfigError
+from inferkit_tvb.assemble import tvb
+from inferkit_tvb.config import Monitor
+from inferkit_tvb.connectome import Connectome
+
+
+def monitor(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
+    return _by_gain(m, net, common) if m.gain is not None else _by_surface(m, net, common)
+
+
+def matrix(value: Any, what: str) -> np.ndarray:
+    if isinstance(value, (str, Path)):
+        path = Path(value)
+        if not path.exists():
+            raise ConfigError(f"{what}: there is no file {path}")
+        return np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=None)
+    return np.asarray(value, float)
+
+
+def _by_gain(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
+    gain = matrix(m.gain, f"monitor {m.label!r}")
+    if gain.ndim != 2 or gain.shape[1] != net.regions:
+        raise ConfigError(f"the gain of monitor {m.label!r} has shape {gain.shape}",
+                          allowed=f"(sensors, {net.regions})")
+    t = tvb().monitors
+
+    class Gain(t.Monitor):
+        class sensors:
+            locations = gain
+
+        obsnoise = tvb().noise.Additive() if m.noise else None
+
+        def config_for_sim(self, simulator):
+            super().config_for_sim(simulator)
+            self.istep = int(self.period / self.dt + 1e-9)
+            self.total = np.zeros((len(gain), len(self.voi)))
+            if self.obsnoise is not None:
+                self.obsnoise.configure_white(self.dt)
+
+        def sample(self, step, state):
+            self.total += gain @ state[self.voi].sum(axis=-1).T
+            if step % self.istep == 0:
+                mean = self.total / self.istep
+                self.total = np.zeros_like(self.total)
+                if self.obsnoise is not None:
+                    mean = mean + self.obsnoise.generate(shape=mean.shape)
+                return [(step - self.istep / 2) * self.dt, referenced(mean, m).T[..., None]]
+            return None
+
+    return Gain(**common)
+
+
+def referenced(mean: np.ndarray, m: Monitor) -> np.ndarray:
+    if m.kind != "EEG" or not m.reference:
+        return mean
+    if m.reference != "average":
+        raise ConfigError(f"EEG: reference {m.reference!r} of a gain matrix, which has no labels",
+                          allowed='"average"')
+    return mean - mean.mean(0)
+
+
+def _by_surface(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
+    t = tvb()
+    cls = getattr(t.monitors, m.kind)
+    mapping = matrix(m.region_mapping, f"monitor {m.label!r}: region_mapping").astype(int)
+    if mapping.ndim != 1 or mapping.min() < 0 or mapping.max() >= net.regions:
+        raise ConfigError(f"monitor {m.label!r}: region_mapping holds indices up to {mapping.max()}",
+                          allowed=f"one region's index, 0 to {net.regions - 1}, for each vertex")
+    made = cls(**common)
+    try:
+        made.sensors = cls.sensors.field_type.from_file(m.sensors)
+        if m.projection:
+            made.projection = cls.projection_class().from_file(m.projection)
+    except OSError as cause:
+        raise ConfigError(f"monitor {m.label!r}: {cause}") from cause
+    made.region_mapping = t.region_mapping.RegionMapping(array_data=mapping)
+    made.obsnoise = t.noise.Additive() if m.noise else None
+    if m.reference and m.kind == "EEG":
+        made.reference = m.reference
+    return made

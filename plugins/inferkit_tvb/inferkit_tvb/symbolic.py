@@ -1,0 +1,294 @@
+"""Python run on symbols: what a function computes, as a graph.
+
+A body is walked statement by statement with graph nodes for values.  Functions compiled by numba and
+methods of the same object are entered where they are called; both arms of an `if` on a state are
+followed and joined by a choice; an `if` on a flag is decided.  What is not understood raises
+`Untranslatable`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inferkit_tvb import expressions as ex
+from inferkit_tvb.expressions import Node, Untranslatable
+
+ALIKE = {"exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "tanh": "tanh", "sqrt": "sqrt",
+          "abs": "abs", "absolute": "abs", "fabs": "abs", "power": "pow", "pow": "pow",
+          "maximum": "max", "minimum": "min", "tan": "tan", "cosh": "cosh", "sinh": "sinh"}
+_PASS = ("reshape", "copy", "astype", "transpose", "squeeze", "ravel")
+_COMPARE = {ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+_BINARY = {ast.Add: ex.add, ast.Sub: ex.sub, ast.Mult: ex.mul, ast.Div: ex.div, ast.Pow: ex.power}
+
+
+class Vector(dict):
+    """An array along states or coupling variables: index -> node."""
+
+    @classmethod
+    def of(cls, items) -> Vector:
+        return cls(enumerate(items))
+
+    def each(self, f: Callable) -> Vector:
+        return Vector({k: f(v) for k, v in self.items()})
+
+
+class Run:
+    """One walk through one function's body."""
+
+    def __init__(self, thing: Any, attribute: Callable[[str], Any], names: dict[str, Any],
+                 space: Mapping[str, Any]):
+        self.thing, self.attribute, self.names, self.space = thing, attribute, names, space
+
+    def body(self, statements: list[ast.stmt]) -> Any:
+        for s in statements:
+            found = self.statement(s)
+            if found is not None:
+                return found
+        return None
+
+    def statement(self, s: ast.stmt) -> Any:
+        if isinstance(s, ast.Return):
+            return self.value(s.value) if s.value is not None else Vector()
+        if isinstance(s, ast.Assign) and len(s.targets) == 1:
+            self.assign(s.targets[0], self.value(s.value))
+        elif isinstance(s, ast.AugAssign):
+            old = self.value(_loaded(s.target))
+            self.assign(s.target, self.binary(type(s.op), old, self.value(s.value)))
+        elif isinstance(s, ast.Expr):
+            if not isinstance(s.value, ast.Constant):
+                self.value(s.value)
+        elif isinstance(s, ast.If):
+            return self.branch(s)
+        elif not isinstance(s, (ast.Pass, ast.Assert)):
+            raise Untranslatable(f"a {type(s).__name__} statement")
+        return None
+
+    def branch(self, s: ast.If) -> Any:
+        test = self.value(s.test)
+        if isinstance(test, Node) and not ex.is_number(test):
+            before, sides = self.names, []
+            for arm in (s.body, s.orelse):
+                self.names = {k: Vector(v) if isinstance(v, Vector) else v for k, v in before.items()}
+                if self.body(arm) is not None:
+                    raise Untranslatable("a return within an if on a state")
+                sides.append(self.names)
+            self.names = _joined(test, *sides)
+            return None
+        return self.body(s.body if (test.value if isinstance(test, Node) else test) else s.orelse)
+
+    def assign(self, target: ast.expr, value: Any) -> None:
+        if isinstance(target, ast.Name):
+            self.names[target.id] = value
+        elif isinstance(target, ast.Attribute):
+            self.names[f"self.{target.attr}"] = value
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            if not isinstance(value, Vector) or len(value) != len(target.elts):
+                raise Untranslatable("an unpacking of unknown length")
+            for k, t in enumerate(target.elts):
+                self.assign(t, value[k])
+        elif isinstance(target, ast.Subscript):
+            into = self.value(target.value)
+            if not isinstance(into, Vector):
+                raise Untranslatable("an assignment into part of a value")
+            key = self.index(target.slice)
+            if key is None:
+                into.update(value.items() if isinstance(value, Vector) else
+                            {k: value for k in into}.items())
+            else:
+                into[key] = value
+        else:
+            raise Untranslatable(f"an assignment to {ast.unparse(target)}")
+
+    def index(self, key: ast.expr) -> int | None:
+        """The place along states that a subscript means; None for all of it."""
+        parts = key.elts if isinstance(key, ast.Tuple) else [key]
+        for part in parts:
+            if isinstance(part, ast.Slice) or (isinstance(part, ast.Constant)
+                                               and part.value is Ellipsis):
+                continue
+            value = self.value(part)
+            if value is None:  # numpy.newaxis
+                continue
+            if isinstance(value, Node) and ex.is_number(value):
+                return int(value.value)
+            raise Untranslatable(f"the subscript {ast.unparse(key)}")
+        return None
+
+    def value(self, e: ast.expr) -> Any:
+        method = getattr(self, f"_{type(e).__name__.lower()}", None)
+        if method is None:
+            raise Untranslatable(f"the expression {ast.unparse(e)}")
+        return method(e)
+
+    def _constant(self, e: ast.Constant) -> Any:
+        if isinstance(e.value, complex):
+            raise Untranslatable("complex numbers")
+        return ex.number(e.value) if isinstance(e.value, (int, float)) else e.value
+
+    def _name(self, e: ast.Name) -> Any:
+        if e.id in self.names:
+            return self.names[e.id]
+        if e.id in self.space:
+            found = self.space[e.id]
+            return ex.number(found) if isinstance(found, (int, float)) else found
+        if e.id in __builtins__:  # type: ignore[operator]
+            return __builtins__[e.id]  # type: ignore[index]
+        raise Untranslatable(f"the name {e.id}")
+
+    def _attribute(self, e: ast.Attribute) -> Any:
+        if isinstance(e.value, ast.Name) and e.value.id == "self":
+            held = self.names.get(f"self.{e.attr}")
+            return held if held is not None else self.attribute(e.attr)
+        owner = self.value(e.value)
+        if isinstance(owner, (Node, Vector)):
+            if e.attr in ("T", "real"):
+                return owner
+            if e.attr == "shape":
+                return Vector.of([ex.number(len(owner) if isinstance(owner, Vector) else 1)])
+            return (owner, e.attr)
+        found = getattr(owner, e.attr, None)
+        return ex.number(found) if isinstance(found, float) else found
+
+    def _subscript(self, e: ast.Subscript) -> Any:
+        owner = self.value(e.value)
+        if not isinstance(owner, Vector):
+            return owner  # p[0] of a scalar, x[:, 0] of one state
+        key = self.index(e.slice)
+        if key is None:
+            return owner
+        if key < 0:
+            key += len(owner)
+        if key not in owner:
+            raise Untranslatable(f"{ast.unparse(e)}, which is out of range")
+        return owner[key]
+
+    def _tuple(self, e: Any) -> Vector:
+        return Vector.of(self.value(v) for v in e.elts)
+
+    _list = _tuple
+
+    def _unaryop(self, e: ast.UnaryOp) -> Any:
+        value = self.value(e.operand)
+        if isinstance(e.op, ast.Not):
+            if isinstance(value, bool):
+                return not value
+            return ex.number(not value.value) if ex.is_number(value) else ex.make("not", value)
+        if isinstance(e.op, ast.UAdd):
+            return value
+        if isinstance(e.op, ast.USub):
+            return value.each(ex.neg) if isinstance(value, Vector) else ex.neg(value)
+        raise Untranslatable(ast.unparse(e))
+
+    def _binop(self, e: ast.BinOp) -> Any:
+        return self.binary(type(e.op), self.value(e.left), self.value(e.right))
+
+    def binary(self, op: type, a: Any, b: Any) -> Any:
+        if op not in _BINARY:
+            raise Untranslatable(f"the operator {op.__name__}")
+        f = _BINARY[op]
+        if isinstance(a, Vector) and isinstance(b, Vector):
+            return Vector({k: f(a[k], b[k]) for k in a})
+        if isinstance(a, Vector):
+            return a.each(lambda x: f(x, b))
+        if isinstance(b, Vector):
+            return b.each(lambda x: f(a, x))
+        if not (isinstance(a, Node) and isinstance(b, Node)):
+            raise Untranslatable("arithmetic with something that is no number")
+        return f(a, b)
+
+    def _compare(self, e: ast.Compare) -> Any:
+        if len(e.ops) != 1 or type(e.ops[0]) not in _COMPARE:
+            raise Untranslatable(ast.unparse(e))
+        return ex.compare(_COMPARE[type(e.ops[0])], self.value(e.left), self.value(e.comparators[0]))
+
+    def _boolop(self, e: ast.BoolOp) -> Any:
+        word = "and" if isinstance(e.op, ast.And) else "or"
+        values = [self.value(v) for v in e.values]
+        found = values[0]
+        for v in values[1:]:
+            found = ex.make(word, found, v)
+        return found
+
+    def _ifexp(self, e: ast.IfExp) -> Any:
+        return ex.select(self.value(e.test), self.value(e.body), self.value(e.orelse))
+
+    def _call(self, e: ast.Call) -> Any:
+        f = self.value(e.func)
+        if isinstance(f, tuple):  # a method of a value
+            if f[1] in _PASS:
+                return f[0]
+            raise Untranslatable(f"the method {f[1]}")
+        name = getattr(f, "__name__", "")
+        if f is hasattr:
+            return False
+        if name in ("empty_like", "zeros_like", "empty", "zeros"):
+            return Vector()
+        if name in ("array", "asarray", "stack", "concatenate"):
+            return self.value(e.args[0])
+        if name == "evaluate" and isinstance(e.args[0], ast.Constant):  # numexpr: text
+            value = self.value(ast.parse(e.args[0].value, mode="eval").body)
+            for k in e.keywords:
+                if k.arg == "out":
+                    self.assign(_stored(k.value), value)
+            return value
+        args = [self.value(a) for a in e.args]
+        if name == "where" and len(args) == 3:
+            return ex.select(*args)
+        if inspect.ismethod(f) and f.__self__ is self.thing:
+            return trace(self.thing, self.attribute, f.__func__, [None, *args])
+        python = getattr(f, "py_func", None) or getattr(
+            getattr(f, "gufunc_builder", None), "py_func", None)
+        if python is not None:
+            return trace(self.thing, self.attribute, python, args)
+        if name in ALIKE and len(args) == 1 and isinstance(args[0], Vector):
+            return args[0].each(lambda x: ex.call(ALIKE[name], x))
+        if name in ALIKE and all(isinstance(a, Node) for a in args):
+            return ex.call(ALIKE[name], *args)
+        raise Untranslatable(f"the function {name or ast.unparse(e.func)}")
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    return ast.parse(ast.unparse(target), mode="eval").body
+
+
+def _stored(target: ast.expr) -> ast.expr:
+    return ast.parse(f"{ast.unparse(target)} = 0").body[0].targets[0]  # type: ignore[attr-defined]
+
+
+def _joined(test: Node, yes: dict[str, Any], no: dict[str, Any]) -> dict[str, Any]:
+    out = {}
+    for name in yes.keys() & no.keys():
+        a, b = yes[name], no[name]
+        if isinstance(a, Vector) and isinstance(b, Vector):
+            out[name] = Vector({k: ex.select(test, a[k], b[k]) for k in a.keys() & b.keys()})
+        elif isinstance(a, Node) and isinstance(b, Node):
+            out[name] = ex.select(test, a, b)
+        else:
+            out[name] = a
+    return out
+
+
+def trace(thing: Any, attribute: Callable, function: Any, args: list[Any]) -> Any:
+    """What a function returns for symbolic arguments (a gufunc's last argument is what it returns)."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError) as cause:
+        raise Untranslatable(f"the source of {function} cannot be read: {cause}") from cause
+    told = tree.body[0]
+    if not isinstance(told, ast.FunctionDef):
+        raise Untranslatable(f"{function} is no plain function")
+    words = [a.arg for a in told.args.args]
+    defaults = dict(zip(words[len(words) - len(told.args.defaults):], function.__defaults__ or ()))
+    names: dict[str, Any] = {
+        k: ex.number(v) if isinstance(v, (int, float)) else v for k, v in defaults.items()}
+    names |= dict(zip(words, args))
+    out = None
+    if len(words) == len(args) + 1 and words[-1] not in defaults:  # a gufunc's result
+        out = names[words[-1]] = Vector()
+    run = Run(thing, attribute, names, function.__globals__)
+    found = run.body(told.body)
+    return run.names[words[-1]] if out is not None else found

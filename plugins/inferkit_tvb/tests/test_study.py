@@ -1,0 +1,95 @@
+"""From settings to a posterior and a report: Python and TOML, resumed, with failures that say when."""
+
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import inferkit as ik
+from inferkit.commands import study_file
+
+
+def small(tmp_path, prior, n=0, **settings):
+    simulator = ik.simulator("tvb", **dict(
+        connectivity="synthetic-6", dt=0.1, duration=50.0, noise=0.01, initial={"r": 0.1, "V": -2.0},
+        monitors=[{"kind": "TemporalAverage", "period": 1.0, "variables": ["r"]}]) | settings)
+    return ik.Study(simulator, ik.Prior(prior), features=[ik.feature("stats", which=["mean", "sd"])],
+                    estimator="npe", executor=ik.executor("local", workers=0), path=tmp_path / "run",
+                    seed=1, quiet=True)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "blocks", "tvb"])
+def test_diverged_runs_fail_and_say_when(tmp_path, engine):
+    study = small(tmp_path, {"model.eta": ik.Choice([-5.0, 1e5])}, engine=engine, duration=20.0)
+    study.simulate(12)
+    table = study.simulations
+    high = table.theta["model.eta"] > 0
+    assert 0 < high.sum() < 12
+    assert (np.asarray(table.status) != 0).tolist() == high.tolist()
+    told = " ".join(map(str, table.messages))
+    assert "diverged: the state was not finite at" in told and "ms" in told
+
+
+def test_it_stops_early_when_all_have_diverged():
+    s = ik.simulator("tvb", connectivity="synthetic-6", dt=0.1, duration=1e7, engine="compiled",
+                     monitors=[{"kind": "TemporalAverage", "period": 1e5}]).build()
+    x = s.simulate({"model.eta": np.full(3, 1e6)}, np.arange(3))  # 1e8 steps would take minutes
+    assert np.isnan(x["average.r"]).all() and len(s.messages) == 3
+
+
+def test_resumed_and_repeated_it_gives_the_same_rows(tmp_path):
+    prior = {"coupling.a": ik.Uniform(0.0, 0.5), "model.eta": ik.Normal(-5.0, 0.1, shape=(6,))}
+    one = small(tmp_path / "a", prior, regional=["model.eta"])
+    one.simulate(10)
+    one.simulate(25)
+    other = small(tmp_path / "b", prior, regional=["model.eta"])
+    other.simulate(25)
+    a, b = one.simulations.x()["average"], other.simulations.x()["average"]
+    assert np.array_equal(a[np.argsort(one.simulations.index)], b[np.argsort(other.simulations.index)])
+
+
+def test_the_client_need_not_have_tvb(tmp_path):
+    code = f"""
+import sys
+class No:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tvb": raise ModuleNotFoundError("No module named 'tvb'")
+sys.meta_path.insert(0, No())
+import inferkit as ik
+sim = ik.simulator("tvb", connectivity="synthetic-6", dt=0.1, duration=20.0)
+study = ik.Study(sim, ik.Prior({{"coupling.a": ik.Uniform(0.0, 0.5)}}), estimator="abc-rejection",
+                 executor=ik.executor("local",
+                                      workers=1), path={str(tmp_path / "run")!r}, seed=1, quiet=True)
+assert study.built.parameters is None and study.built.outputs is None
+study.simulate(8)
+print(len(study.simulations), sorted(set(study.simulations.status.tolist())))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert told.stdout.split() == ["8", "[0]"], told.stderr
+
+
+def test_the_demo_finds_the_truth(tmp_path, monkeypatch):
+    """The demo's study file, as `inferkit run` reads it, and its report with the network's pictures."""
+    monkeypatch.chdir(tmp_path)
+    words = (resources.files("inferkit_tvb") / "demo.toml").read_text()
+    assert tomllib.loads(words)["simulations"] == 200
+    file = tmp_path / "demo.toml"
+    file.write_text(f'path = "run"\n{words}')
+    study, told = study_file.read(file)
+    study.reporter.quiet = True
+    study.simulate(100)
+    posterior = study.fit()
+    samples = posterior.sample(1000)
+    for name, truth in (("coupling.a", 0.35),):
+        prior_sd = study.prior.sample(1000, np.random.default_rng(0))[name].std()
+        assert samples[name].std() < 0.5 * prior_sd
+        assert abs(samples[name].mean() - truth) < 3.5 * samples[name].std()
+    page = Path(study.report()).read_text()
+    for word in ("Brain network", "Tract lengths", "tract lengths", "Functional connectivity of bold",
+                 "Simulated by the engine"):
+        assert word.lower() in page.lower()
+    assert "This section could not be made" not in page and "report section failed" not in page
