@@ -238,17 +238,19 @@ def _jobs(args: Any) -> int:
 
     from inferkit.commands import study_file
     from inferkit.errors import ExecutorError
-    from inferkit.store import Simulations
+    from inferkit.store import Simulations, Store
 
-    study, told = study_file.reopen(args.run_folder)
-    spec: Any = study.executor.spec
+    run = Path(args.run_folder)
+    told = study_file.look(run)
+    spec: Any = study_file.read_part("executor", told.executor).spec
     if args.command == "status":
-        for round in study.store.rounds():
-            counts = {k: v for k, v in Simulations(study.store, round).counts.items() if v}
+        store = Store.existing(run)
+        for round in store.rounds():
+            counts = {k: v for k, v in Simulations(store, round).counts.items() if v}
             wanted = f" of {told.simulations:,}" if round == 0 else ""
             print(f"round {round}: {sum(counts.values()):,}{wanted} rows, "
                   + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
-        for fit in sorted((study.path / "fits").glob("*/posterior.json")):
+        for fit in sorted((run / "fits").glob("*/posterior.json")):
             print(f"fit: {fit.parent.name}")
     if not spec.commands:
         if args.command != "status":

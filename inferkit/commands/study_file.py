@@ -217,18 +217,23 @@ def keep_copy(study: Study, source: Path | None, simulations: int) -> None:
 
 
 def reopen(run: str | Path) -> tuple[Study, StudyFile]:
-    """The study of a run folder."""
+    """The study of a run folder; own functions that it names are imported."""
     run = Path(run)
     if run.is_file():
         return read(run)
-    if not (run / COPY).exists():
-        raise ConfigError(
-            f"{run} has no {COPY}, so its study is known to your script only",
-            allowed="the folder of a run that `inferkit run` began",
-            fix="run the script again: what is stored is not repeated")
-    told = schema.build(StudyFile, _parsed(run / COPY), str(run / COPY))
+    told = look(run)
     note = run / "study.folder"
     folder = Path(note.read_text()) if note.exists() else run
     study = build(told, folder)
     study.path = run
     return study, told
+
+
+def look(run: Path) -> StudyFile:
+    """What a run folder's study file says; nothing that it names is imported or run."""
+    if not (run / COPY).exists():
+        raise ConfigError(
+            f"{run} has no {COPY}, so its study is known to your script only",
+            allowed="the folder of a run that `inferkit run` began",
+            fix="run the script again: what is stored is not repeated")
+    return schema.build(StudyFile, _parsed(run / COPY), str(run / COPY))

@@ -306,6 +306,25 @@ def test_loading_runs_no_code_that_the_folder_names(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
+def test_status_runs_no_code_that_the_folder_names(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
+        "def simulate(theta, rng):\n    return {'x': theta['a'] + rng.standard_normal(2)}\n")
+    (tmp_path / "study.toml").write_text(
+        'path = "run"\nsimulations = 50\n[simulator]\nfunction = "mine.py:simulate"\n'
+        '[prior]\na = {family = "uniform", low = 0.0, high = 1.0}\n'
+        '[executor]\nname = "local"\nworkers = 0\n')
+
+    def inferkit(*args):
+        return subprocess.run([sys.executable, "-m", "inferkit", *args], cwd=tmp_path, check=True,
+                              capture_output=True, text=True).stdout
+
+    inferkit("run", "study.toml", "--only", "simulate")
+    (tmp_path / "ran").unlink()
+    assert "50 of 50 rows, 50 ok" in inferkit("status", "run")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_plan_is_found_again(tmp_path):
     store = Store.create(tmp_path / "run", {"s": 1})
     Plan(store, "tag").write(np.arange(4.0)[:, None])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
 from inferkit_sbi.config import NPEConfig
@@ -82,6 +83,11 @@ class NPE:
         proposals: list[Proposal] = []
 
         def columns(part: Training) -> list[np.ndarray]:
+            if config.variant == "C" and config.rounds > 1 and not part.ok.all():
+                # Atoms are drawn among the rows that worked, so p(ok | theta) would cancel.
+                raise EstimatorError(
+                    f'variant "C" is biased where simulations fail, and {int((~part.ok).sum())} of '
+                    f"{len(part)} did", allowed='"truncated", "B"', fix='variant = "truncated"')
             rows = usable(part)
             z = space.to_z(rows.theta)
             made = [z, *[t.numpy() for t in scaled.tensors(rows.inputs, check=False)]]

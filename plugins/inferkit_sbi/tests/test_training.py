@@ -292,3 +292,15 @@ def test_a_small_signal_on_a_large_number(name, tmp_path):
     draws = study.fit().sample(2000, {"x": np.array([1234567890.8])})["m"]
     var = 1 / (1 + 1 / 0.09)
     assert abs(draws.mean() - 0.8 / 0.09 * var) < 0.12 and 0.75 < draws.std() / var**0.5 < 1.35
+
+
+def test_atoms_are_refused_where_simulations_fail(tmp_path):
+    def fails(theta, rng):
+        if theta["a"] > 1.0:
+            raise ValueError("too large")
+        return normal(theta, rng)
+
+    made = study(tmp_path, ik.estimator("npe", variant="C", rounds=2, round_simulations=50, **QUICK),
+                 n=200, function=fails, observed=np.array([0.5]))
+    with pytest.raises(EstimatorError, match='variant "C" is biased where simulations fail'):
+        made.fit()
