@@ -140,11 +140,38 @@ def linear_peers(trials: int, rounds: int) -> None:
     peer = ssm.LinearGaussianConjugateSSM(4, t.y.shape[-1], input_dim=t.u.shape[-1])
     params, props = peer.initialize(jax.random.PRNGKey(0))
     began = time.perf_counter()
-    params, _ = peer.fit_em(params, props, learn.y, inputs=learn.u, num_iters=rounds)
+    params, _ = peer.fit_em(params, props, learn.y, inputs=learn.u, num_iters=rounds, verbose=False)
     took = time.perf_counter() - began
     found = jax.vmap(lambda y, u: peer.marginal_log_prob(params, y, u))(test.y, test.u)
     print(json.dumps({"who": "dynamax", "seconds": took,
                       "log_likelihood_a_bin": float(found.sum() / test.mask.sum())}))
+    truth = test.truth["zs"].astype(int)
+    for seed in range(5):
+        began = time.perf_counter()
+        path = dynamax_states(learn, test, seed)
+        agree = float((path == truth).mean())
+        print(json.dumps({"who": "dynamax LinearAutoregressiveHMM on principal components",
+                          "seed": seed, "state_accuracy": max(agree, 1 - agree),
+                          "seconds": time.perf_counter() - began}), flush=True)
+
+
+def dynamax_states(learn, test, seed: int) -> np.ndarray:
+    """States of the test trials by a linear autoregressive HMM on each region's components."""
+    import jax
+    from dynamax.hidden_markov_model import LinearAutoregressiveHMM
+    from inferkit_mrsds.data import Layout
+    from inferkit_mrsds.train.start import components
+
+    layout = Layout.of(learn, "gaussian", 2)
+    _, arrays = components(learn, layout, 2)
+    x, held = (np.einsum("btrm,rmd->btrd", layout.spread(layout.standard(t.y, t.session), t.session,
+                                                         0.0), arrays["skip"][0])
+               .reshape(*t.y.shape[:2], -1) for t in (learn, test))
+    model = LinearAutoregressiveHMM(2, x.shape[-1], num_lags=1, transition_matrix_stickiness=10.0)
+    params, props = model.initialize(jax.random.PRNGKey(seed), method="kmeans", emissions=x)
+    lags = jax.vmap(model.compute_inputs)
+    params, _ = model.fit_em(params, props, x, inputs=lags(x), num_iters=50, verbose=False)
+    return np.asarray(jax.vmap(lambda y, u: model.most_likely_states(params, y, u))(held, lags(held)))
 
 
 if __name__ == "__main__":

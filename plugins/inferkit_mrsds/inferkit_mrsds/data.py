@@ -149,7 +149,11 @@ def _masked(y: np.ndarray, m: np.ndarray, i: int) -> np.ndarray:
 
 def _sizes(data: Mapping[str, Any], given: Sequence[int], N: int) -> tuple[int, ...]:
     found = data.get("region_sizes")
-    sizes = tuple(int(s) for s in (given or (() if found is None else np.ravel(found))))
+    found = () if found is None else tuple(int(s) for s in np.ravel(found))
+    sizes = tuple(int(s) for s in given) or found
+    if given and found and sizes != found:
+        raise DataError(f"region_sizes are {list(found)} in the data",
+                        allowed=f"{list(sizes)}, as in the fit or its settings")
     if not sizes:
         raise DataError("nothing says which neurons are in which region",
                         fix=f"region_sizes = [{N - N // 2}, {N // 2}] beside ys: they sum to {N}")

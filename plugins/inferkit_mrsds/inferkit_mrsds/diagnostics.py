@@ -202,8 +202,8 @@ class Statistics:
         yield Verdict(
             "mrsds-predictive",
             "PASS" if ok else "WARN",
-            f"over neurons, the model's own trials agree with the data's: mean r = {mean:.2f}, "
-            f"sd r = {sd:.2f} and {spread:.2f} of the data's, lag-1 correlation off by {lag:.2f} (medians)",
+            f"the model's own trials agree with the data's over neurons: mean r = {mean:.2f}, "
+            f"sd r = {sd:.2f} and {spread:.2f} of the data's, lag-1 correlation off by {lag:.2f}",
             "" if ok else LEAVES,
             f"{len(t)} trials of {bins} bins, and as many generated",
             {"mean": mean, "sd": sd, "sd_ratio": spread, "lag": lag},

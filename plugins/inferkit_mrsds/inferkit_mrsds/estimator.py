@@ -34,7 +34,7 @@ class MRSDS:
         with device(c):
             engines = [Engine(c, fit(c, t, seed, folder, show, number), t) for number in range(c.fits)]
             best = max(engines, key=lambda e: -min(e.info["validation_loss"]))
-            best.info["fits"] = agreement(best, engines)
+            best.info["fits"] = agreement(best, engines) if c.fits > 1 else []
             if c.baseline and c.K > 1:
                 single = replace(c, K=1, inference="svae" if c.inference == "s-svae" else c.inference,
                                  fits=1, baseline=False)

@@ -74,7 +74,7 @@ def forecast_r2(engine: Engine, data: Trials, horizon: int, starts, n: int, seed
         if s >= T:
             continue
         f = forecast(engine, data, int(s), horizon, n, seed)
-        last = engine.activity(data.until(int(s)))[:, int(s) - 1]
+        last = engine.activity(data.until(int(s)).padded(T))[:, int(s) - 1]  # compiled once for all s
         H = f.actual.shape[1]
         for name, guess in (("model", f.mean), ("stay", last[:, None]), ("mean", centre)):
             left[name][:H] += np.nansum((f.actual - guess) ** 2, (0, 2))

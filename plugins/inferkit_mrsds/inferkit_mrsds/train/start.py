@@ -50,12 +50,20 @@ def components(t: Trials, layout: Layout, d: int) -> tuple[np.ndarray, dict[str,
 
 
 def _align(x: np.ndarray, t: Trials, skip: np.ndarray, loadings: np.ndarray) -> None:
-    """Turn each session's components towards the first one's, by their mean courses over the trial."""
+    """Turn each session's components towards the first one's, by their mean courses over the trial, and
+    by their mean products with the inputs so far (which tell a sign that the mean course does not)."""
     w = t.mask[..., None, None]
+    so_far = np.cumsum(t.u, axis=1)
 
     def course(s: int) -> np.ndarray:
         rows = t.session == s
-        return (x[rows] * w[rows]).sum(0) / np.maximum(w[rows].sum(0), 1)
+        count = np.maximum(w[rows].sum(0), 1)
+        drive = so_far[rows] - so_far[rows].mean(0)
+        drive = drive / (drive.std() + 1e-9)
+        parts = [(x[rows] * w[rows]).sum(0) / count]
+        parts += [(x[rows] * w[rows] * drive[..., k, None, None]).sum(0) / count
+                  for k in range(drive.shape[-1])]
+        return np.concatenate(parts)
 
     reference = course(0)
     for s in range(1, len(skip)):
