@@ -29,7 +29,6 @@ class Simulator(Protocol):
     An optional `prepare()` (compile, load a connectome) runs once a worker and is not timed.
     An optional `check_prior(prior)` raises where a prior's units or range make no sense for it; an
     optional `note` (the engine that it took, say) reaches the run's provenance.
-    An optional `provenance()` gives words for the run's record (engine="compiled", say).
     An optional `messages` (row -> text) says why rows of the last call hold NaN.
     A differentiable simulator adds `jax_function()`, returning f(theta: dict, key) -> dict in JAX.
     """

@@ -93,7 +93,6 @@ class Study:
                 progress = self._run(draw, 0, int(n))
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
-                          **getattr(self.built, "provenance", dict)(),
                           executor=self.executor.name, notes=sorted(progress.notes),
                           **provenance.environment())
         return progress

@@ -62,8 +62,13 @@ class TVB:
         if hasattr(self.engine, "prepare"):
             self.engine.prepare()
 
+    @property
+    def note(self) -> str:
+        """What ran the rows, for the run's provenance."""
+        return "; ".join(f"{k}: {v}" for k, v in self.provenance().items())
+
     def provenance(self) -> dict[str, str]:
-        """What ran the rows, for the run's record."""
+        """The engine, and why not a faster one."""
         try:
             told = getattr(self.engine, "told", {})
         except ImportError:  # TVB is where the rows run, not here
