@@ -366,7 +366,7 @@ def recovery(simulations: int = 15000) -> None:
             quiet=True,
             observed={"s": observed},
             executor=ik.executor("local", workers=0),
-            estimator="npe",
+            estimator=ik.estimator("npe", density="maf"),
         )
         started = clock()
         study.simulate(simulations)
@@ -439,7 +439,7 @@ def membrane() -> None:
             path=Path(folder) / "run",
             seed=1,
             quiet=True,
-            estimator="npe",
+            estimator=ik.estimator("npe", density="maf"),
             features=[features],
             executor=ik.executor("local", workers=0),
         )
@@ -470,7 +470,7 @@ def ei() -> None:
             path=Path(folder) / "run",
             seed=1,
             quiet=True,
-            estimator="npe",
+            estimator=ik.estimator("npe", density="maf"),
             features=[features],
             executor=ik.executor("local", workers=0),
         )

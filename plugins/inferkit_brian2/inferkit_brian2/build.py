@@ -1,12 +1,13 @@
 """`python -m inferkit_brian2.build FOLDER`: a blueprint there becomes a program there.
 
 It runs in a process of its own, as Brian2's device is one for a whole process.  Brian2 writes a C++
-project; then, before it is compiled, three things are changed in the text:
+project; then, before it is compiled, some things are changed in the text:
 
 - loops over neurons end at `inferkit::rows`, which is told at each run, so that one program serves
   batches of any size up to the block.  It is a multiple of 32: every row runs in the vectorised body
   of the loop, never in its remainder, and its bytes do not depend on how many rows run;
 - `rand` and `randn` become functions of the row's own seed (see rows.h);
+- `exprel` is written without branches;
 - two flags let the compiler vectorise: with `-D__FAST_MATH__` the C library declares its vector
   mathematics, which Brian2's `-fno-finite-math-only` had undone (NaN and Inf stay what they are), and
   the limit on run-time checks for overlapping arrays is raised.
@@ -35,6 +36,13 @@ ONCE_AN_ELEMENT = (
     "group_variable_set_conditional",
 )
 """Templates whose code runs once an element and step, so that each call in it is a place of its own."""
+
+EXPREL = """
+    static inline double _exprel(double x) {
+        const double y = expm1(x) / x;
+        return fabs(x) < 1e-16 ? 1.0 : y;
+    }
+"""
 
 SOURCE = """
 #include "rows.h"
@@ -104,6 +112,9 @@ def main(folder: Path) -> None:
             namespace=lambda owner: {},
             name=f"_{kind}",
         )
+    DEFAULT_FUNCTIONS["exprel"].implementations.add_implementation(
+        CPPStandaloneCodeObject, code={"support_code": EXPREL}, name="_exprel"
+    )
     set_device("cpp_standalone", build_on_run=False, directory=str(folder))
     made = blueprint.compose()
     device.insert_code("before_start", f"inferkit::read({blueprint.block});")

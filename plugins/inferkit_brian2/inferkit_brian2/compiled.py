@@ -30,6 +30,7 @@ import numpy as np
 from inferkit.errors import SimulatorError
 
 BUILD_SECONDS = 600
+SCRATCH = "inferkit-brian2-"
 
 
 @dataclass
@@ -87,8 +88,8 @@ def digest(identity: Any) -> str:
 
     h = hashlib.blake2b(digest_size=10)
     own = Path(__file__).parent
-    for file in ("build.py", "rows.h", "model.py", "inputs.py"):
-        h.update((own / file).read_bytes())
+    for file in sorted([*own.glob("*.py"), own / "rows.h"]):
+        h.update(file.read_bytes())
     h.update(
         json.dumps(
             [identity, version("brian2"), compiler(), machine(), platform.machine()],
@@ -152,6 +153,14 @@ def last_lines(text: str) -> str:
     return "\n  ".join(lines[-6:]) or "it ended without a word"
 
 
+def sweep(base: Path) -> None:
+    """Remove what processes that were killed have left."""
+    for folder in base.glob(f"{SCRATCH}*"):
+        pid = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass
 class Program:
     """A compiled program; `run` is one call of it."""
@@ -177,9 +186,9 @@ class Program:
                 and os.access(memory, os.W_OK)
                 and shutil.disk_usage(memory).free > 2 << 30
             )
-            self._scratch = tempfile.TemporaryDirectory(
-                prefix="inferkit-brian2-", dir=memory if room else None
-            )
+            base = memory if room else Path(tempfile.gettempdir())
+            sweep(base)
+            self._scratch = tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=base)
             (Path(self._scratch.name) / "results").mkdir()
         return Path(self._scratch.name)
 

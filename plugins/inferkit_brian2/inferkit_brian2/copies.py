@@ -109,6 +109,14 @@ class BrianNetwork:
         if not self.structural:
             self._engine()
 
+    def check_prior(self, prior: Any) -> None:
+        """Units agree."""
+        from inferkit_brian2.simulator import check_unit
+
+        for p in self.parameters:
+            if p.name in prior.parameters:
+                check_unit(p, prior.units.get(p.name, ""))
+
     def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, Any]:
         for name in theta:
             if name not in dict(self.defaults):

@@ -8,6 +8,7 @@
 #define INFERKIT_ROWS_H
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 namespace inferkit {
 
@@ -25,8 +26,14 @@ inline uint64_t word(uint64_t row_seed, uint64_t step, uint64_t place, uint64_t 
                + place * 0xD1B54A32D192ED03ULL + element * 0x8CB92BA72F3D8DD7ULL);
 }
 
-// In (0, 1): never an end.  The signed conversion is the one that processors have.
-inline double fraction(uint64_t h) { return ((double)(int64_t)(h >> 12) + 0.5) * 2.220446049250313e-16; }
+// (k + 1/2) / 2^52 in (0, 1), k the upper 52 bits, exactly: by way of the bits of a number in [1, 2),
+// as processors without AVX-512 cannot convert vectors of 64-bit integers.
+inline double fraction(uint64_t h) {
+    const uint64_t bits = (h >> 12) | 0x3FF0000000000000ULL;
+    double d;
+    std::memcpy(&d, &bits, 8);
+    return d - (1.0 - 1.1102230246251565e-16);
+}
 
 inline double uniform(uint64_t row_seed, uint64_t step, uint64_t place, uint64_t element) {
     return fraction(word(row_seed, step, place, element));

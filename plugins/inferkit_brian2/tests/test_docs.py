@@ -11,6 +11,7 @@ pytest.importorskip("inferkit_sbi")
 PAGE = Path(__file__).parents[3] / "docs/brian2.md"
 
 
+@pytest.mark.timeout(900)
 def test_the_tutorials(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

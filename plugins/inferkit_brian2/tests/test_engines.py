@@ -232,3 +232,35 @@ def test_a_run_that_diverges_is_no_silence(engine):
     )
     x = component.build().simulate({"k": np.array([-0.1, 5.0])}, rows(2))
     assert len(x["spikes"][0]) == 0 and np.isnan(x["spikes"][1]).any()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    ).stdout.strip()
+    for pid in (gone, os.getpid()):
+        (tmp_path / f"{compiled.SCRATCH}{pid}-x").mkdir()
+    compiled.sweep(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == [f"{compiled.SCRATCH}{os.getpid()}-x"]
+
+
+def test_noise_that_is_held_over_a_step():
+    """`(constant over dt)` noise, as methods that solve no stochastic equations need it."""
+    settings = dict(
+        equations="dv/dt = (EL - v + R*I + z)/tau : volt\nz = 3*mV*sqrt(ms/dt)*randn() : volt "
+        "(constant over dt)",
+        method="exponential_euler",
+        threshold="",
+        reset="",
+        refractory="",
+        parameters={"tau": "10 ms", "R": "100 Mohm"},
+    )
+    fast, plain = (
+        lif(engine=e, **settings).build().simulate({}, rows(9))["v"] for e in ("cpp", "numpy")
+    )
+    np.testing.assert_allclose(fast, plain, atol=1e-9)
+    assert np.ptp(fast[:, 100]) > 0.1

@@ -54,6 +54,11 @@ def test_a_study_of_networks(tmp_path):
     assert np.array_equal(other.simulations.x()["rate"], first[:17])
 
 
+def test_a_networks_prior_has_its_units():
+    with pytest.raises(Exception, match="takes exc.drive in mV"):
+        make().check_prior(ik.Prior({"exc.drive": ik.Uniform(14, 20)}))
+
+
 def single(params):
     group = NeuronGroup(
         10,

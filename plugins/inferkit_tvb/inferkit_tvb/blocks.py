@@ -21,7 +21,7 @@ from inferkit_tvb.config import TVBConfig
 from inferkit_tvb.engines import CannotRun
 from inferkit_tvb.outputs import Watched, steps_of
 from inferkit_tvb.paths import Paths, Values
-from inferkit_tvb.plain import CHECK_EVERY, Plain, random_state, set_history
+from inferkit_tvb.plain import CHECK_EVERY, Plain, random_state
 
 AHEAD = 200  # steps of noise drawn at once
 
@@ -103,11 +103,16 @@ class Blocks:
             if w.told.kind == "GlobalAverage":  # of each set: taken when the run is over
                 sim.monitors[k] = t.monitors.SubSample(
                     period=w.told.every, variables_of_interest=np.array(w.variables))
+        sim._configure_history = lambda initial_conditions=None: _blank(sim)  # TVB would draw it all
         sim.configure()
-        horizon = sim.connectivity.horizon
-        histories = [self._history(sim, values, int(i), streams[k], horizon) for k, i
-                     in enumerate(rows)]
-        set_history(sim, np.concatenate(histories, axis=2))
+        horizon, model = sim.connectivity.horizon, sim.model
+        past, now = [], []
+        for k, i in enumerate(rows):
+            history = self._history(sim, values, int(i), streams[k], horizon)
+            past.append(history[:, model.cvar])
+            now.append(history[-1].copy())
+        sim.history.initialize(np.roll(np.concatenate(past, axis=2), 1, axis=0))
+        sim.current_state = np.concatenate(now, axis=1)
         return sim
 
     def _history(self, sim: Any, values: Values, i: int, stream: Any, horizon: int) -> np.ndarray:
@@ -169,6 +174,16 @@ class Blocks:
             for j, o in enumerate(w.outputs):
                 out[o.name] = np.moveaxis(y[:, j], 1, 0).reshape(n, *o.shape)
         return out, bad
+
+
+def _blank(sim: Any) -> None:
+    """A history of zeros, to be filled."""
+    space, model = sim.connectivity, sim.model
+    from tvb.simulator.history import SparseHistory
+
+    sim.history = SparseHistory(space.weights, space.idelays, model.cvar, model.number_of_modes)
+    sim.history.initialize(np.zeros((space.horizon, len(model.cvar), len(space.weights),
+                                     model.number_of_modes)))
 
 
 def _whole(v: np.ndarray, N: int) -> np.ndarray:

@@ -28,7 +28,9 @@ def _engine(context: Any) -> str:
         told = context.study.built.provenance()
     except Exception as cause:
         return note(f"The engine is not known here: {cause}")
-    more = "; ".join(f"{k}: {v}" for k, v in told.items() if k != "engine")
+    if not told:
+        return note("TVB is not installed here, so the engine is not known.")
+    more = told.get("engine_details", "")
     return text(f"Simulated by the engine {told['engine']!r}{f' ({more})' if more else ''}.")
 
 

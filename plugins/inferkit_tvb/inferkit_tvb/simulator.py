@@ -62,8 +62,19 @@ class TVB:
         if hasattr(self.engine, "prepare"):
             self.engine.prepare()
 
+    @property
+    def note(self) -> str:
+        """What ran the rows, for the run's provenance."""
+        return "; ".join(f"{k}: {v}" for k, v in self.provenance().items())
+
     def provenance(self) -> dict[str, str]:
-        return {"engine": self.engine.name, **getattr(self.engine, "told", {})}
+        """The engine, and why not a faster one."""
+        try:
+            told = getattr(self.engine, "told", {})
+        except ImportError:  # TVB is where the rows run, not here
+            return {}
+        more = "; ".join(f"{k}: {v}" for k, v in told.items())
+        return {"engine": self.engine.name} | ({"engine_details": more} if more else {})
 
     def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
         seeds = np.asarray(seeds, np.uint64)

@@ -111,6 +111,7 @@ def test_monitors(delays):
             keep = len(o.axis)
             np.testing.assert_allclose(o.axis, time[-keep:], atol=1e-9)
             assert len(time) > keep and o.axis[0] > 16.0
+            assert np.isfinite(y).all()
             for engine in x:
                 np.testing.assert_allclose(x[engine][o.name][1], y[-keep:, j, :, 0], rtol=1e-6,
                                            atol=1e-9)

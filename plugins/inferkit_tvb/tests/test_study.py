@@ -48,6 +48,8 @@ def test_resumed_and_repeated_it_gives_the_same_rows(tmp_path):
     one.simulate(25)
     other = small(tmp_path / "b", prior, regional=["model.eta"])
     other.simulate(25)
+    recorded = "".join(f.read_text() for f in one.path.rglob("*.json*"))
+    assert 'engine: compiled' in recorded
     a, b = one.simulations.x()["average"], other.simulations.x()["average"]
     assert np.array_equal(a[np.argsort(one.simulations.index)], b[np.argsort(other.simulations.index)])
 

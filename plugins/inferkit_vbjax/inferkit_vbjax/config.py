@@ -109,6 +109,7 @@ class NetworkConfig:
     or row sum.  lengths: tract lengths in mm, as rows, a file or "random"; with speed (mm/ms) they
     become delays.  coupling: "linear" k W s, "diffusive" k W (s_from - s_to), "sigmoidal" k W S(s),
     S(s) = 1 / (1 + exp(-(s - midpoint) / width)); all of the mass's source s.
+    held: keep the coupling over both of Heun's stages, as TVB does; else the second has its own.
     duration: ms recorded after `transient` ms are discarded.  dt: ms.  method: of integration.
     noisy: states that get white noise of size `noise.sigma`; left out, the mass's choice.  sigma: 0 is
     deterministic and costs no noise; left out, the mass's.  noise_seed: every row gets this seed's
@@ -129,6 +130,7 @@ class NetworkConfig:
     lengths: Any = None
     speed: float = 10.0
     coupling: Literal["linear", "diffusive", "sigmoidal"] = "linear"
+    held: bool = False
     duration: float = 100.0
     transient: float = 0.0
     dt: float = 0.1

@@ -6,8 +6,11 @@ Heun (additive noise, so Ito and Stratonovich agree), with n = sigma sqrt(dt) z:
 
     y = x + dt f(x) + n,        x' = x + dt / 2 (f(x) + f(y)) + n
 
-Lags are whole steps, floor(length / speed / dt).  A ring holds the sources of the last steps; in Heun's
-second stage it is read one step further, y's own sources being its newest entry.
+Lags are whole steps, length / speed / dt rounded as TVB rounds.  A ring holds the sources of the last
+steps.  In Heun's second stage the coupling is computed again, one step further (edges of lag 0 see y),
+or held as it was in the first, as TVB holds it.  Only edges are read, for each node as many as the
+busiest one has.  What arrives over delays at t + 1 had left by t; it is read from the ring after x(t)
+was written, and carried for a second stage and the next first one: so XLA changes the ring in place.
 Rows are the last axis, so that the coupling is a matrix product and the rest dense arithmetic.
 """
 
@@ -51,6 +54,7 @@ class Plan:
     stimulated: tuple[str, np.ndarray] | None
     dtype: Any
     local: Callable[[Any], Callable] | None = None  # a field's coupling of p, in the weights' place
+    held: bool = False  # the coupling is the same in both of Heun's stages
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -79,11 +83,11 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
     watched = plan.monitors(rows)
     x = {s: jnp.broadcast_to(p[f"initial.{s}"], (plan.nodes, rows)).astype(plan.dtype)
          for s in plan.mass.states}
-    couple = _coupling(plan, p)
+    couple, delayed = _coupling(plan, p)
     scale = None if noise is None else p["noise.sigma"] * np.sqrt(plan.dt).astype(plan.dtype)
 
-    def slope(x, ring, t):
-        d = plan.mass.drift(x, couple(x, ring, t), own)
+    def slope(x, c, t):
+        d = plan.mass.drift(x, c, own)
         if plan.drive is not None:
             state, mask = plan.stimulated
             wave = p["stimulus.amplitude"] * plan.drive(t * np.asarray(plan.dt, plan.dtype))
@@ -94,19 +98,20 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
         return {s: jnp.maximum(v, 0) if s in plan.mass.positive else v for s, v in x.items()}
 
     def step(carry, t):
-        x, ring, ahead = carry
+        x, ring, arrived, later, ahead = carry
         kick = {}
         if noise is not None:
             words, normals = ahead
             kick = {s: scale * z for s, z in zip(plan.noisy, normals)}
             ahead = noise.words(t + 2), noise.normals(words)
-        d1 = slope(x, ring, t)
+        c = couple(x, arrived)
+        d1 = slope(x, c, t)
         y = positive({s: x[s] + plan.dt * d1[s] + kick.get(s, 0) for s in x})
         if plan.heun:
-            ring = _push(plan, ring, y, t + 1)  # the same place is written again below
-            d2 = slope(y, ring, t + 1)
+            d2 = slope(y, c if plan.held else couple(y, later), t + 1)
             y = positive({s: x[s] + plan.dt / 2 * (d1[s] + d2[s]) + kick.get(s, 0) for s in x})
-        return (y, _push(plan, ring, y, t + 1), ahead), None
+        ring = _push(plan, ring, y, t + 1)
+        return (y, ring, later, delayed(ring, t + 2), ahead), None
 
     def frame(carry, f):
         def one(inside, i):
@@ -132,7 +137,9 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
     frames = plan.steps // plan.frame
     ahead = None if noise is None else (noise.words(jnp.asarray(1)),
                                         noise.normals(noise.words(jnp.asarray(0))))
-    carry, _ = _scan(step, (x, _ring(plan, x), ahead), plan.transient + 1, block * plan.frame)
+    ring = _ring(plan, x)
+    first = (x, ring, delayed(ring, 0), delayed(ring, 1), ahead)
+    carry, _ = _scan(step, first, plan.transient + 1, block * plan.frame)
     start = {n: m.start(of(carry[0])) for n, (of, m) in watched.items()}
     (_, kept), series = _scan(frame, (carry, start), frames, block)
     out = {}
@@ -183,9 +190,24 @@ def _push(plan: Plan, ring, x, t):
             for n, past in ring.items()}
 
 
+def _edges(weights: np.ndarray, lags: np.ndarray):
+    """(source, lag, weight) of each node's delayed edges, (nodes, most), and the weights of lag 0."""
+    delayed = (weights != 0) & (lags > 0)
+    most = max(1, int(delayed.sum(1).max()))
+    source, lag = (np.zeros((len(weights), most), np.int32) for _ in range(2))
+    strength = np.zeros((len(weights), most))
+    lag[:] = 1  # where there is no edge: any place, with weight 0
+    for i, row in enumerate(delayed):
+        at = np.flatnonzero(row)
+        source[i, : len(at)], lag[i, : len(at)] = at, lags[i, at]
+        strength[i, : len(at)] = weights[i, at]
+    return source, lag, strength, np.where(lags > 0, 0.0, weights)
+
+
 def _coupling(plan: Plan, p):
-    """couple(x, ring, t) -> input name -> (nodes or 1, rows)."""
+    """couple(x, arrived) -> input name -> (nodes or 1, rows), and delayed(ring, t) -> arrived."""
     mass, k = plan.mass, p.get("coupling.k", 1.0)
+    edges = {} if plan.lags is None else {n: _edges(w, plan.lags) for n, w in plan.weights.items()}
     local = plan.local(p) if plan.local is not None else None
 
     def sent(s):
@@ -193,24 +215,33 @@ def _coupling(plan: Plan, p):
             return s
         return jax.nn.sigmoid((s - p["coupling.midpoint"]) / p["coupling.width"])
 
-    def total(name, weights, x, ring, t):
+    def total(name, weights, x, arrived):
         here = mass.inputs[name](x)
         if weights is None:
             return jnp.sum(sent(here), 0, keepdims=True), here
         w = jnp.asarray(weights, plan.dtype)
-        if ring is None:
+        if plan.lags is None:
             return w @ sent(here), here
-        past = ring[name]
-        arrived = past[(t - jnp.asarray(plan.lags)) % len(past), jnp.arange(plan.nodes)[None]]
-        return jnp.sum(w[:, :, None] * sent(arrived), 1), here
+        now = edges[name][3]
+        if now.any():
+            return arrived[name] + jnp.asarray(now, plan.dtype) @ sent(here), here
+        return arrived[name], here
 
-    def couple(x, ring, t):
+    def delayed(ring, t):
+        out = {}
+        for name, (source, lag, strength, _) in edges.items():
+            past = ring[name]
+            left = past[(t - jnp.asarray(lag)) % len(past), jnp.asarray(source)]
+            out[name] = jnp.sum(jnp.asarray(strength, plan.dtype)[:, :, None] * sent(left), 1)
+        return out
+
+    def couple(x, sums):
         c = dict.fromkeys(mass.inputs, 0.0)
         for name, weights in plan.weights.items():
             if local is not None:
                 c[name] = local(mass.inputs[name](x))
                 continue
-            arrived, here = total(name, weights, x, ring, t)
+            arrived, here = total(name, weights, x, sums)
             if plan.coupling == "diffusive":
                 rows = plan.nodes if weights is None else jnp.asarray(
                     weights.sum(1, keepdims=True), plan.dtype)
@@ -218,7 +249,7 @@ def _coupling(plan: Plan, p):
             c[name] = k * arrived
         return c
 
-    return couple
+    return couple, delayed
 
 
 def counter_noise(plan: Plan, keys) -> Noise:

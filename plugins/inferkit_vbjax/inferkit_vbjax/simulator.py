@@ -36,7 +36,7 @@ class Network:
         plan = Plan(
             mass, self.nodes, self.weights, lags, c.coupling, c.dt, c.method == "heun", transient,
             watch.steps, watch.frame, noisy, watch.start, wave(c.stimulus),
-            place(c.stimulus, mass, self.nodes), np.dtype(c.precision))
+            place(c.stimulus, mass, self.nodes), np.dtype(c.precision), held=c.held)
         self.batches = Batches(
             plan, self.parameters, self.outputs, who="vbjax", stochastic=bool(noisy),
             batch=c.batch, precision=c.precision, block=c.block, noise_seed=c.noise_seed)
@@ -108,7 +108,7 @@ def delays(c: NetworkConfig, nodes: int, weights: Mapping) -> np.ndarray | None:
         lengths = connectome.read_matrix(c.lengths, nodes, "lengths", "lengths")
     if (lengths < 0).any():
         raise ConfigError(f"a tract length is {lengths.min()}", allowed="0 or more")
-    lags = np.floor(lengths / c.speed / c.dt + 1e-6).astype(np.int32)
+    lags = np.rint(lengths / c.speed / c.dt).astype(np.int32)
     used = np.any([w != 0 for w in weights.values()], axis=0) if weights else np.zeros_like(lags, bool)
     return np.where(used, lags, 0) if lags[used].any() else None
 
