@@ -103,8 +103,7 @@ def messages(found: Any) -> str:
                 if i == j:
                     ax.axis("off")
                     continue
-                ax.plot(np.nanmean(found.norms[1:, :, i, j] if len(found.norms) > 1
-                                   else found.norms[:, :, i, j], 0), color=style.POSTERIOR)
+                ax.plot(np.nanmean(found.norms[:, 1:, i, j], 0), color=style.POSTERIOR)
                 ax.set_title(f"{j} → {i}")
         fig.supxlabel("bin", fontsize=10)
     rows = [[f"{j} → {i}", float(found.share[i, j]), float(found.told_apart[i, j])]
