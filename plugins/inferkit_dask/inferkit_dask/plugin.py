@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferkit.plugins import ExecutorSpec, hookimpl
+from inferkit import DemoSpec, ExecutorSpec, hookimpl
 
 
 @hookimpl
@@ -11,3 +11,10 @@ def inferkit_executors():
         name="dask", summary="a Dask cluster: local, an existing scheduler, SLURM, PBS, LSF, …",
         target="inferkit_dask.executor:DaskExecutor", config="inferkit_dask.config:DaskConfig",
     )
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="dask", target="inferkit_dask:demo.toml", seconds=40,
+        summary="the LIF neuron's study on a Dask cluster of this machine")

@@ -1,6 +1,6 @@
 """The records; neither jax nor numpyro is imported here."""
 
-from inferkit import EstimatorSpec, hookimpl
+from inferkit import DemoSpec, EstimatorSpec, hookimpl
 
 COMMON = {"consumes": ("gradient",), "amortised": False, "needs_observed": True,
           "accepts": ("features", "arrays")}
@@ -26,3 +26,10 @@ def inferkit_estimators():
         name="gradient", summary="the best parameters by gradient descent (optax); no uncertainty",
         target="inferkit_numpyro.approximate:Gradient",
         config="inferkit_numpyro.config:GradientConfig", **COMMON)
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="nuts", target="inferkit_numpyro:demo.toml", seconds=40,
+        summary="a decaying trace by the No-U-Turn sampler, through its gradient")

@@ -1,6 +1,6 @@
 """The records; neither torch nor sbi is imported here."""
 
-from inferkit import EstimatorSpec, hookimpl
+from inferkit import DemoSpec, EstimatorSpec, hookimpl
 
 ARRAYS = ("features", "arrays")
 
@@ -32,3 +32,10 @@ def inferkit_estimators():
         target="inferkit_sbi.nre:NRE", config="inferkit_sbi.config:NREConfig", aliases=("snre",),
         gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, iid=True,
     )
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="npe", target="inferkit_sbi:demo.toml", seconds=60,
+        summary="a neuron's four parameters by a neural posterior, trained on 3,000 simulations")

@@ -1,6 +1,6 @@
 """The records; jax is not imported here."""
 
-from inferkit import SimulatorSpec, hookimpl
+from inferkit import DemoSpec, SimulatorSpec, hookimpl
 
 
 @hookimpl
@@ -13,3 +13,10 @@ def inferkit_simulators():
         name="vbjax-field", summary="neural field on the sphere, coupled by spherical harmonics",
         target="inferkit_vbjax.field:Field", config="inferkit_vbjax.config:FieldConfig",
         differentiable=True)
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="vbjax", target="inferkit_vbjax:demo.toml", seconds=60,
+        summary="excitability and noise of ten coupled neural masses")
