@@ -99,7 +99,7 @@ def nearest(context: Context, inputs: Mapping) -> np.ndarray | None:
 
     def scaled(x: np.ndarray) -> np.ndarray:
         z = (x[:, use] - median[use]) / scale[use]
-        return np.arcsinh(np.nan_to_num(z, nan=0.0, posinf=1e30, neginf=-1e30))  # far apart stays apart
+        return np.clip(np.nan_to_num(z, nan=0.0, posinf=10, neginf=-10), -10, 10)
 
     a, b = scaled(wanted), scaled(known)
     square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T

@@ -1,12 +1,8 @@
 """What the networks see of the data: scaled robustly, with missing values told, then embedded.
 
 Numbers are centred at the median and scaled by the MAD (by the sd where the MAD is 0) over the
-training rows, in double precision, and then drawn in beyond LINEAR of those:
-
-    s(z) = z,  |z| <= L;      s(z) = sign(z) L (1 + log(|z| / L)),  beyond         (L = LINEAR)
-
-so that one wild simulation does not set the scale or throw the network, and yet no two numbers become
-one: s is smooth and strictly monotone, so the posterior given s(x) is the posterior given x.
+training rows, in double precision, and clipped, so that one wild simulation does not set the scale or
+throw the network.
 A feature that was NaN in training gets a 0 and an indicator beside it, so "undefined" is
 information; one that is NaN for the first time later is an error.
 """
@@ -25,9 +21,7 @@ from inferkit.errors import DataError
 from inferkit.features import FEATURES
 from inferkit_sbi import embed
 
-LINEAR = 5.0
-LARGEST = 1e30
-"""What stands for an infinite feature."""
+CLIP = 10.0
 
 
 class Inputs(nn.Module):
@@ -103,7 +97,8 @@ class Inputs(nn.Module):
                         f"{name}{[int(v) for v in at]} is NaN, which no training simulation had there",
                         fix="a feature that is defined for your data, or a prior under which it can "
                             "be undefined")
-            out.append(torch.as_tensor(drawn_in((x - centre) / scale), dtype=torch.float32))
+            z = np.clip((x - centre) / scale, -CLIP, CLIP)
+            out.append(torch.as_tensor(z, dtype=torch.float32))
         return out
 
     def forward(self, tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -115,13 +110,6 @@ class Inputs(nn.Module):
                 1, keepdim=True)
             parts += [net(torch.where(nan, torch.zeros_like(x), x)), whole]
         return torch.cat(parts, 1)
-
-
-def drawn_in(z: np.ndarray) -> np.ndarray:
-    """s(z) of the module's docstring; NaN stays NaN."""
-    z = np.clip(z, -LARGEST, LARGEST)
-    far = LINEAR * (1 + np.log(np.maximum(np.abs(z), LINEAR) / LINEAR))
-    return np.where(np.abs(z) > LINEAR, np.copysign(far, z), z)
 
 
 def inputs_for(rows: Mapping[str, Any], outputs: Mapping[str, Output], config: Any) -> Inputs:
