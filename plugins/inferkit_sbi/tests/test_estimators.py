@@ -3,6 +3,7 @@
 import pytest
 
 import inferkit as ik
+from inferkit.errors import EstimatorError
 from inferkit.testing import EstimatorSuite, PluginSuite
 
 
@@ -38,6 +39,10 @@ class TestNPETruncated(Quick):
 class TestNPEC(Quick):
     simulations = 800
     settings = {"density": "maf", "rounds": 2, "round_simulations": 800, "variant": "C"}
+
+    def test_failed_simulations_do_not_break_it(self, component, tmp_path):
+        with pytest.raises(EstimatorError, match='variant "C" is biased where simulations fail'):
+            super().test_failed_simulations_do_not_break_it(component, tmp_path)
 
 
 class TestNPEB(Quick):
