@@ -23,7 +23,7 @@ from inferkit_sbi.config import NLEConfig
 from inferkit_sbi.density import PACE, Validity, flow, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
-from inferkit_sbi.rows import parts_of, spread
+from inferkit_sbi.rows import parts_of, singles, spread
 from inferkit_sbi.space import Space
 
 WIDE = 100
@@ -144,28 +144,32 @@ class NLE:
         if good.sum() < 10:
             raise EstimatorError(f"only {int(good.sum())} simulations are usable",
                                  fix="inferkit check study.toml")
-        shapes = {n: np.shape(v)[1:] for n, v in sample.inputs.items()}
+        group = problem.trials[1] if problem.trials else 1
+        each = singles if problem.trials else dict
+        known = each({k: v[good] for k, v in sample.inputs.items()})
+        shapes = {n: np.shape(v)[1:] for n, v in known.items()}
         scale = Scale(shapes)
         if scale.size > WIDE:
             raise EstimatorError(
                 f"a density over {scale.size} numbers is out of reach for nle",
                 allowed=f"at most {WIDE}", fix="features=[…], or estimator npe, which embeds")
-        scale.fit(flatten({k: v[good] for k, v in sample.inputs.items()}))
+        scale.fit(flatten(known))
 
         def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
             outcome = Outcomes(space, defined)
 
             def columns(part: Training) -> list[np.ndarray]:
                 z, ok = outcome.note(part)
-                flat = flatten({k: v[ok] for k, v in part.inputs.items()})
-                return [z, (flat - scale.centre.numpy()) / scale.scale.numpy()]
+                flat = flatten(each({k: v[ok] for k, v in part.inputs.items()}))
+                return [z.repeat(group, axis=0), (flat - scale.centre.numpy()) / scale.scale.numpy()]
 
             nets, info = ensemble(
                 problem, config,
                 [lambda: Likelihood(scale.like(), space.dim, config)] * config.ensemble,
                 lambda net, batch: -net.log_prob(batch[1], batch[0]),
-                parts_of(problem, rounds), columns, r)
-            return Engine(nets, outcome.learn(problem, config), space, config, info)
+                parts_of(problem, rounds), columns, r, group=group)
+            return Engine(nets, outcome.learn(problem, config), space, config,
+                          {**info, "trials": group})
 
         return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 

@@ -155,15 +155,15 @@ class Source(Protocol):
 
 
 class Stored:
-    """Training and validation rows of a table."""
+    """Training and validation rows of a table; `group` rows come from one simulation and stay together."""
 
-    def __init__(self, table: Table, config: Any, seed: int):
-        n = len(table)
+    def __init__(self, table: Table, config: Any, seed: int, group: int = 1):
+        n = len(table) // group
         order = np.random.default_rng([seed, 1]).permutation(n)
-        held = min(max(1, int(config.validation * n)), table.fitting)
+        held = min(max(1, int(config.validation * n)), max(1, table.fitting // group))
         self.table, self.seed = table, seed
-        self.validation = table.take(np.sort(order[:held]))
-        self.rows = np.sort(order[held:])
+        self.validation = table.take(members(np.sort(order[:held]), group))
+        self.rows = members(np.sort(order[held:]), group)
         if len(self.rows) < 2:
             raise EstimatorError(f"{n} simulations are too few to train on",
                                  fix="study.simulate(1000)")
@@ -186,13 +186,24 @@ class Stored:
             yield from map(list, zip(*(c.split(self.size) for c in held)))
 
 
+def members(groups: np.ndarray, size: int) -> np.ndarray:
+    """The rows of groups of `size` rows each."""
+    return (groups[:, None] * size + np.arange(size)).ravel()
+
+
+def singles(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Sets of trials (n, m, …) as single ones (n * m, …)."""
+    return {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs.items()}
+
+
 class Fresh:
     """New simulations of the prior for every epoch, validated on the stored ones.
 
     Each epoch is a round in the store (seeds, rows and all), found again when a fit is resumed.
     """
 
-    def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int):
+    def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int,
+                 group: int = 1):
         self.problem, self.columns, self.n = problem, columns, config.online
         held = min(len(stored), stored.fitting)
         if held < 20:
@@ -200,8 +211,9 @@ class Fresh:
                                  "usable", fix="study.simulate(1000)")
         self.validation = stored.take(np.arange(held))
         self.seed, self.device = seed, stored.device
-        self.size = min(self.n, config.batch or 200)  # rows are cheap here, steps are what counts
-        self.steps = -(-self.n // self.size)
+        rows = self.n * group
+        self.size = min(rows, config.batch or 200)  # rows are cheap here, steps are what counts
+        self.steps = -(-rows // self.size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         drawn = self.problem.simulate(_FromPrior(self.problem.prior), self.n, step=epoch)
