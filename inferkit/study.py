@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Study:
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
                  truth: Mapping[str, Any] | None = None,
-                 timeout: float | None = None, trials: int | tuple[int, int] | None = None,
+                 timeout: float | None = None, trials: int | Sequence[int] | None = None,
                  log_likelihood: Callable | None = None, quiet: bool = False, folder: Path = Path()):
         self.simulator = (NO_SIMULATOR if simulator is None
                           else simulator if isinstance(simulator, Component)

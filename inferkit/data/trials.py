@@ -27,5 +27,5 @@ def trial_range(given: Any) -> tuple[int, int] | None:
     whole = all(not isinstance(v, bool) and hasattr(v, "__index__") for v in pair)
     if len(pair) != 2 or not whole or not 1 <= pair[0] <= pair[1]:
         raise ConfigError(f"trials is {given!r}", fix="trials=60",
-                          allowed="a number of trials, 1 or more, or the least and the greatest, (5, 100)")
+                          allowed="how many, 1 or more, or the least and the greatest, (5, 100)")
     return int(pair[0]), int(pair[1])

@@ -90,8 +90,8 @@ def columns(inputs: Mapping[str, Any], view: View) -> tuple[np.ndarray, list[str
     """
     if (m := view.trials_of(inputs)) is not None:
         single = {k: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for k, v in inputs.items()}
-        matrix, names = columns(single, view)
-        return _over_trials(matrix.reshape(-1, m, len(names)), names)
+        matrix, each = columns(single, view)
+        return _over_trials(matrix.reshape(-1, m, len(each)), each)
     blocks: list[np.ndarray] = []
     names: list[str] = []
     for name, value in inputs.items():

@@ -181,10 +181,9 @@ class Context:
     def trials(self) -> int | None:
         """How many trials an observation has; None where it is a single simulation."""
         inputs = self.observed_inputs
-        if inputs is not None and not isinstance(inputs, Dataset):
-            if (found := self.view.trials_of(inputs)) is not None:
-                return found
-        return self.view.trials[1] if self.view.trials else None
+        told = inputs is not None and not isinstance(inputs, Dataset)
+        found = self.view.trials_of(inputs) if told else None  # type: ignore[arg-type]
+        return found if found is not None or not self.view.trials else self.view.trials[1]
 
     def cut(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Inputs of stored sets of trials, with as many of them as the observation has."""
@@ -237,7 +236,7 @@ class Context:
         return Training(theta, self.view.of_trials(x, self.trials), ok, rows.index[: len(theta)])
 
     def simulated(self, theta: np.ndarray, tag: str) -> tuple[dict[str, Any], np.ndarray]:
-        """Simulations of each theta, and whether they worked; of several trials, one after the other."""
+        """Simulations of each theta, its trials one after the other, and whether they worked."""
         m = self.trials
         if m is None or self.view.trials:
             table = self.study.run_round(theta, tag)
@@ -291,7 +290,7 @@ class Context:
 
     @cached_property
     def observed_raw(self) -> Mapping[str, Any] | None:
-        """The observation as raw outputs by name (no batch axis; trials as in `Predictive`), or None."""
+        """The observation as raw outputs by name (no batch axis), or None; trials as in `Predictive`."""
         observed = self.observed
         held = self.posterior.observed
         if observed is None and self.view.raw and held is not None and not isinstance(held, Dataset):

@@ -6,8 +6,8 @@ throw the network.
 A feature that was NaN in training gets a 0 and an indicator beside it, so "undefined" is
 information; one that is NaN for the first time later is an error.
 
-Where a row is a set of trials (n, trial, …), every trial is scaled and embedded alike, and a network that
-does not care for their order pools them.
+Where a row is a set of trials (n, trial, …), every trial is scaled and embedded alike, and a network
+that does not care for their order pools them.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ class Inputs(nn.Module):
     def _each(self, tensors: list[torch.Tensor]) -> torch.Tensor:
         parts = []
         for i, (net, x) in enumerate(zip(self.nets.values(), tensors)):
+            x = x[:, None] if x.ndim == 1 else x  # a number a row
             nan = torch.isnan(x)
             told = nan.to(x.dtype) * self.get_buffer(f"missing{i}")
             whole = told.flatten(1) if self.get_buffer(f"missing{i}").ndim else told.flatten(1).amax(

@@ -76,7 +76,8 @@ class NRE:
             def columns(part: Training) -> list[np.ndarray]:
                 z, ok = outcome.note(part)
                 good = each({n: v[ok] for n, v in part.inputs.items()})
-                return [z.repeat(group, axis=0), *[t.numpy() for t in scaled.tensors(good, check=False)]]
+                x = [t.numpy() for t in scaled.tensors(good, check=False)]
+                return [z.repeat(group, axis=0), *x]
 
             nets, info = ensemble(
                 problem, config, [lambda: Ratio(scaled.like(), space.dim, config)] * config.ensemble,

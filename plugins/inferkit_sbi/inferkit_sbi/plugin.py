@@ -10,7 +10,8 @@ def inferkit_estimators():
     yield EstimatorSpec(
         name="npe", summary="neural posterior estimation; amortised, or in rounds for one observation",
         target="inferkit_sbi.npe:NPE", config="inferkit_sbi.config:NPEConfig",
-        aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, sets=True,
+        aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+        sets=True,
     )
     yield EstimatorSpec(
         name="fmpe", summary="flow-matching posterior estimation",

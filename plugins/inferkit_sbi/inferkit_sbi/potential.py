@@ -2,8 +2,9 @@
 
     log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T / m + log N(z; 0, I) + constant
 
-Trials x_t are independent given z.  A simulation of m trials is valid where all of them are.  The constant, for `log_prob`, is estimated by importance
-sampling from a Gaussian fitted to posterior draws (a Student t, so that the tails are covered).
+Trials x_t are independent given z.  A simulation of m trials is valid where all of them are.  The
+constant, for `log_prob`, is estimated by importance sampling from a Gaussian fitted to posterior draws
+(a Student t, so that the tails are covered).
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Source(Protocol):
 
 
 class Stored:
-    """Training and validation rows of a table; `group` rows come from one simulation and stay together."""
+    """Training and validation rows of a table; `group` rows are of one simulation and stay together."""
 
     def __init__(self, table: Table, config: Any, seed: int, group: int = 1):
         n = len(table) // group
