@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from inferkit.diagnose import Checks, Context, Verdict
     from inferkit.errors import InferkitError
     from inferkit.estimate import Problem, Training
+    from inferkit.features import OverTrials
     from inferkit.plugins import (
         API_VERSION,
         Component,
@@ -87,6 +88,7 @@ _HOME = {
     "inferkit.diagnose": ("Checks", "Context", "Verdict"),
     "inferkit.errors": ("InferkitError",),
     "inferkit.estimate": ("Problem", "Training"),
+    "inferkit.features": ("OverTrials",),
     "inferkit.plugins": (
         "API_VERSION", "Component", "DemoSpec", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec",
         "FeatureSpec", "PriorSpec", "ReaderSpec", "SimulatorSpec", "hookimpl", "own_simulator",

@@ -290,7 +290,7 @@ class Context:
 
     @cached_property
     def observed_raw(self) -> Mapping[str, Any] | None:
-        """The observation as raw outputs by name (no batch axis), or None; trials as in `Predictive`."""
+        """The observation as raw outputs by name (no batch axis), or None; trials pooled as there."""
         observed = self.observed
         held = self.posterior.observed
         if observed is None and self.view.raw and held is not None and not isinstance(held, Dataset):

@@ -236,8 +236,9 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
             allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood, has)),
             fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
+    summarised = view.over_trials  # or an error, where features do not go together
     combines = estimator.iid or (estimator.sets and view.trials) or wants == {"observations"}
-    if trials and not (combines or view.over_trials):
+    if trials and not (combines or summarised):
         able = [s for s in plugins.registry().all("estimator")
                 if s.iid or s.sets and view.trials]  # type: ignore[attr-defined]
         raise EstimatorError(
