@@ -57,7 +57,7 @@ def trial_seeds(seeds: np.ndarray, trials: int) -> np.ndarray:
     """The seeds of each row's trials (n, trials): functions of the row's seed and the trial alone."""
     with np.errstate(over="ignore"):
         step = np.arange(1, trials + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        return _mix(_mix(np.asarray(seeds, dtype=np.uint64))[:, None] + step)
+        return mix(mix(np.asarray(seeds, dtype=np.uint64))[:, None] + step)
 
 
 def rng(seed: int) -> np.random.Generator:
