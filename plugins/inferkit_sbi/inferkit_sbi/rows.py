@@ -22,6 +22,7 @@ from inferkit.data import Ragged
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 
+EPOCH = 50_000
 BLOCK = 64  # rows on disk that stay together
 HELD_AT_MOST = 50_000
 SCALING_ROWS = 50_000
@@ -155,7 +156,11 @@ class Source(Protocol):
 
 
 class Stored:
-    """Training and validation rows of a table; `group` rows are of one simulation and stay together."""
+    """Training and validation rows of a table.
+
+    `group` rows are trials of one simulation, which are all for training or all for validation.  Where
+    they are many, an epoch takes other ones of each simulation every time, EPOCH rows or so in all.
+    """
 
     def __init__(self, table: Table, config: Any, seed: int, group: int = 1):
         n = len(table) // group
@@ -164,20 +169,26 @@ class Stored:
         self.table, self.seed = table, seed
         self.validation = table.take(members(np.sort(order[:held]), group))
         self.rows = members(np.sort(order[held:]), group)
+        self.group, self.used = group, min(group, max(1, EPOCH // (n - held or 1)))
         if len(self.rows) < 2:
             raise EstimatorError(f"{n} simulations are too few to train on",
                                  fix="study.simulate(1000)")
-        self.size = batch_size(len(self.rows), config.batch)
-        self.steps = -(-len(self.rows) // self.size)
+        count = len(self.rows) // group * self.used
+        self.size = batch_size(count, config.batch)
+        self.steps = -(-count // self.size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         rng = np.random.default_rng([self.seed, 2, epoch])
+        rows = self.rows
+        if self.used < self.group:
+            turn = (epoch * self.used + np.arange(self.used)) % self.group
+            rows = rows.reshape(-1, self.group)[:, np.sort(turn)].ravel()
         if not self.table.on_disk:
-            shuffled = rng.permutation(self.rows)
+            shuffled = rng.permutation(rows)
             yield from (self.table.take(shuffled[a : a + self.size])
                         for a in range(0, len(shuffled), self.size))
             return
-        blocks = np.array_split(self.rows, max(1, len(self.rows) // BLOCK))
+        blocks = np.array_split(rows, max(1, len(rows) // BLOCK))
         order = rng.permutation(len(blocks))
         together = max(1, self.table.fitting // BLOCK, self.size // BLOCK)
         for a in range(0, len(order), together):
