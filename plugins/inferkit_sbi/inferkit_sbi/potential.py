@@ -42,6 +42,13 @@ class PotentialEngine:
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
 
+    def score_trials(self, net: Any, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
+        """The sum over trials (k, T, …) of log L, for rows z (k, d)."""
+        k, t = len(z), trials[0].shape[1]
+        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
+        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
+        return self.score(net, repeated, flat).reshape(k, t).sum(1)
+
     def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         return self.nets[0].inputs.tensors(x)  # type: ignore[union-attr, operator]
 
@@ -57,11 +64,8 @@ class PotentialEngine:
 
     def log_l_tensor(self, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
         """The same, with gradients, constraints left out."""
-        k, t = len(z), trials[0].shape[1]
-        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
-        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
-        total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
-                             for net in self.nets])
+        t = trials[0].shape[1]
+        total = torch.stack([self.score_trials(net, z, trials) for net in self.nets])
         out = torch.logsumexp(total, 0) - np.log(len(self.nets))
         return out if self.validity is None else out + t / self.together * self.validity.log_prob(z)
 
