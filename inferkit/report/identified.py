@@ -49,7 +49,8 @@ def words(posterior: np.ndarray, prior: np.ndarray, names: Sequence[str]) -> lis
 
 def ridges(z: np.ndarray, names: Sequence[str]) -> list[str]:
     """Which pairs are known only together, the tightest first."""
-    r = np.atleast_2d(np.corrcoef(z.T))
+    with np.errstate(all="ignore"):  # a parameter whose draws are all the same is tied to none
+        r = np.atleast_2d(np.corrcoef(z.T))
     tied = [(i, j) for j in range(len(names)) for i in range(j) if abs(r[i, j]) >= TIED]
     said = []
     for i, j in sorted(tied, key=lambda pair: -abs(r[pair]))[:MOST]:
