@@ -103,6 +103,16 @@ class Engine:
             self._inside[key] = float(np.log(max(share, 1e-6)))
         return self._inside[key]
 
+    @torch.no_grad()
+    def summaries(self, x: Mapping[str, Any]) -> np.ndarray | None:
+        """What the first network's embedding makes of rows x, (n, k); None without an embedding."""
+        inputs = self.nets[0].inputs
+        if inputs.trials is None and all(kind == "none" for kind in inputs.kinds.values()):
+            return None
+        tensors = inputs.tensors(x, check=False)
+        parts = zip(*(t.split(4096) for t in tensors))
+        return torch.cat([inputs(list(part)) for part in parts]).cpu().numpy().astype(np.float64)
+
     def state(self) -> tuple[dict, dict]:
         import sbi
 
