@@ -304,20 +304,20 @@ class Context:
             observed = {next(iter(self.view.outputs)): observed}
         if not observed.keys() <= self.view.outputs.keys():
             return None
-        return _pooled(observed, self.trials, batch=False) if self.trials else observed
+        if self.trials is None:
+            return observed
+        pooled = {}
+        for name, value in observed.items():
+            rows = list(value)
+            ragged = self.view.outputs[name].shape is None
+            pooled[name] = rows[0] if ragged else np.mean(np.asarray(rows, dtype=float), axis=0)
+        return pooled
 
 
-def _pooled(x: Mapping[str, Any], m: int, batch: bool = True) -> dict[str, Any]:
+def _pooled(x: Mapping[str, Any], m: int) -> dict[str, Any]:
     """Trials (n * m, …) as one row for each set: their mean, or the first where they are ragged."""
-    out: dict[str, Any] = {}
-    for name, value in x.items():
-        if isinstance(value, Ragged):
-            out[name] = value[::m] if batch else value[0]
-        else:
-            array = np.asarray(value, dtype=float)
-            out[name] = (array.reshape(-1, m, *array.shape[1:]).mean(axis=1) if batch
-                         else array.mean(axis=0))
-    return out
+    return {name: value[::m] if isinstance(value, Ragged)
+            else value.reshape(-1, m, *value.shape[1:]).mean(axis=1) for name, value in x.items()}
 
 
 def applies(spec: Any, context: Context) -> bool:
