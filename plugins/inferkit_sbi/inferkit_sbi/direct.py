@@ -71,14 +71,6 @@ class Engine:
         z = torch.cat(parts).transpose(0, 1).cpu().numpy().astype(np.float64)
         return z[:, rng.permutation(n)] if len(parts) > 1 else z
 
-    @torch.no_grad()
-    def summaries(self, x: Mapping[str, Any]) -> np.ndarray | None:
-        """What the embedding makes of rows of inputs (n, k); None where nothing in it is learned."""
-        inputs = self.nets[0].inputs
-        if inputs.trials is None and set(inputs.kinds.values()) == {"none"}:
-            return None
-        return inputs(inputs.tensors(x)).numpy().astype(np.float64)
-
     def log_prob(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
         tensors = self.nets[0].inputs.tensors({k: np.asarray(v)[None] for k, v in x.items()})
         z = self.space.to_z(theta)
