@@ -24,7 +24,7 @@ from inferkit_sbi.density import PACE, Validity, flow, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
 from inferkit_sbi.rows import parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit.prior.space import Space
 
 WIDE = 100
 

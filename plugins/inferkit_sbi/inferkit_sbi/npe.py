@@ -31,7 +31,7 @@ from inferkit_sbi.rounds import (
     matched_gaussian,
 )
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit.prior.space import Space
 
 
 class Network(nn.Module):

@@ -28,7 +28,7 @@ from inferkit_sbi.nle import restored_validity
 from inferkit_sbi.npe import usable
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal
 from inferkit_sbi.rows import parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit.prior.space import Space
 
 
 class Ratio(nn.Module):

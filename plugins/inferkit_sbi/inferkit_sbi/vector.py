@@ -34,7 +34,7 @@ from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.npe import usable
 from inferkit_sbi.rounds import Proposal
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit.prior.space import Space
 
 PIECE = 20_000
 REPEATS = 8

@@ -15,7 +15,7 @@ import torch
 from inferkit_sbi import embed, mcmc
 from inferkit_sbi.config import Flow, NPEConfig
 from inferkit_sbi.inputs import Inputs, inputs_for
-from inferkit_sbi.space import Space, log_phi
+from inferkit.prior.space import Space, log_phi
 
 import inferkit as ik
 from inferkit.data import Output
