@@ -196,7 +196,7 @@ def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
     """
     if isinstance(observed, (list, tuple)) and observed and isinstance(observed[0], Mapping):
         each = [observe(o, view)[0] for o in observed]
-        return {k: _stack([e[k] for e in each]) for k in each[0]}, True
+        return {k: stack([e[k] for e in each]) for k in each[0]}, True
     outputs = view.outputs
     if not isinstance(observed, Mapping):
         if len(outputs) != 1:
@@ -263,7 +263,8 @@ def _observed_output(name: str, value: Any, output: Output | None) -> tuple[Any,
                     allowed=f"{shape}, or (m, {', '.join(map(str, shape))}) for m observations")
 
 
-def _stack(values: list[Any]) -> Any:
+def stack(values: list[Any]) -> Any:
+    """Batches of one output, end to end."""
     if isinstance(values[0], Ragged):
         return Ragged.from_rows([r for v in values for r in v])
     return np.concatenate(values)

@@ -24,8 +24,9 @@ SHARE_DRAWS = 20_000
 class Learned:
     """An engine's `sample`, `sample_batch` and `log_prob`.
 
-    A subclass says how: `conditions(inputs)` gives arrays, a row an observation; `_draw(n, conditions,
-    rng)` (m, n, d) draws of z for m observations; `log_q(z, conditions)` the density of rows z given one.
+    A subclass says how: `conditions(inputs)` gives arrays, a row an observation;
+    `_draw(n, conditions, rng)` gives (m, n, d) draws of z for m observations, `log_q(z, conditions)`
+    the density of rows z given one.
     """
 
     def __init__(self, space: Space):

@@ -150,13 +150,20 @@ def _columns_crc(tensors: Mapping[str, np.ndarray]) -> int:
 
 
 class Shard:
-    """A shard file, memory-mapped: arrays are views, read when they are touched."""
+    """A shard file, memory-mapped: arrays are views, read when they are touched.
 
-    def __init__(self, path: Path):
+    With `data`, its bytes, which are in no file.
+    """
+
+    def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
+        self._map: mmap.mmap | bytes
         try:
-            with path.open("rb") as f:
-                self._map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+            if data is None:
+                with path.open("rb") as f:
+                    self._map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+            else:
+                self._map = data
             self._parse()
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as cause:
             raise StoreError(f"{path.name} is damaged: {cause}") from cause
