@@ -17,12 +17,12 @@ POSITIVE = ("summary_dim", "summary_width", "summary_layers", "patch", "layers",
 @dataclass(frozen=True)
 class BayesFlowConfig:
     """summary: what turns a raw output into a few numbers; "auto" goes by its shape.  summary_dim:
-    how many.  summary_width, summary_layers: its size.  patch: samples of a trace that a recurrent
+    how many.  summary_width, summary_layers, activation: its size and units.  patch: samples of a trace that a recurrent
     network or transformer reads at a step.  summary_space: "normal" pulls the summaries of simulated
     data towards a standard normal (bayesflow's maximum mean discrepancy); "free" normalises each
     layer-wise.
     inference: coupling flows ("affine", "spline"), "flow_matching", "diffusion", or "consistency",
-    which has no densities.  layers, width: coupling layers, or layers of the network over time.
+    which has no densities.  located: a coupling flow works on (z - m(x)) / s(x), learned with it.  layers, width: coupling layers, or layers of the network over time.
     bins: of splines.  solver_steps: of flow matching and diffusion.  dropout: in all networks.
     batch: rows a step.  rate: Adam's learning rate.  schedule: "cosine" to 0 over `epochs`, after a
     rise over a twentieth of them; "exponential" by `decay` an epoch; "none".  clip: of a gradient's
@@ -39,9 +39,11 @@ class BayesFlowConfig:
     summary_dim: int = 16
     summary_width: int = 128
     summary_layers: int = 2
+    activation: Literal["relu", "silu", "mish", "gelu", "tanh"] = "silu"
     patch: int = 8
     summary_space: Literal["free", "normal"] = "free"
     inference: Inference = "spline"
+    located: bool = True
     layers: int = 4
     width: int = 64
     bins: int = 8

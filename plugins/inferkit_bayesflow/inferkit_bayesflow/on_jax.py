@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from bayesflow.networks import StableConsistencyModel
 
 from inferkit_bayesflow.networks import named
 
@@ -31,8 +32,10 @@ class Machine:
         self._noisy = [i for i, v in enumerate(approximator.non_trainable_variables)
                        if "seed_generator" in v.path]
         self._step, self._loss = jax.jit(self._train), jax.jit(self._validate)
-        self._embedding, self._drawing = jax.jit(self._embed), jax.jit(self._draw)
-        self._density = jax.jit(self._log_q)
+        self._embedding, self._density = jax.jit(self._embed), jax.jit(self._log_q)
+        # bayesflow's consistency model looks at a number while it draws, which no compiled function can.
+        eager = isinstance(approximator.inference_network, StableConsistencyModel)
+        self._drawing = self._draw if eager else jax.jit(self._draw)
 
     # -- training --------------------------------------------------------------------------------
 
