@@ -147,6 +147,8 @@ def inferkit_diagnostics():
          "the observation", (*BOTH, "observed")),
         ("misspecification", "misspecification:Misspecification", "the observation is typical of "
          "the model", ("simulator", "observed")),
+        ("typicality", "typicality:Typicality", "the observation is typical of what the network saw",
+         (*BOTH, "observed")),
         ("failures", "failures:Failures", "failed simulations, and where", BOTH),
         ("leakage", "leakage:Leakage", "draws outside the prior", ("parameters",)),
         ("training", "training:Training", "whether the fit had converged", ()),

@@ -27,7 +27,7 @@ from inferkit.features import View, flatten
 from inferkit.features.view import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
 from inferkit.simulate import points, run_chunk
-from inferkit.store import Shard, Simulations, Store, write_atomic
+from inferkit.store import SentShard, Simulations, Store, write_atomic
 
 STREAM = 1 << 41  # rounds that no store holds
 
@@ -144,7 +144,7 @@ class Problem:
             raise receipt.error
         parts = []
         for name, data in receipt.payload:
-            rows = Shard(Path(name), data).rows()
+            rows = SentShard(name, data).rows()
             ok = np.flatnonzero(rows.status == 0)
             if len(ok):
                 inputs = {k: v[ok] for k, v in rows.x.items()}

@@ -133,9 +133,14 @@ class ReaderSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSpec(Spec):
-    """`target` is "package:file.toml", a study file within the package; `seconds` what it takes."""
+    """`target` is "package:file.toml", a study file within the package; `seconds` what it takes.
+
+    within: "module:function" of a context manager, given the run's folder, that surrounds the demo
+        (a site on loopback for an executor that needs one).
+    """
 
     seconds: float = 60.0
+    within: str = ""
 
     role = "demo"
 

@@ -19,6 +19,7 @@ TITLES = {
     "predictive": ("Posterior predictive", "Do simulations of the posterior look like the data?"),
     "predictive.traces": ("Predictive traces", "Do simulated traces run where the data run?"),
     "misspecification": ("Misspecification", "Could this model make such data at all?"),
+    "typicality": ("Typicality", "Has the network seen such data?"),
     "contraction": ("Contraction", "What do the data say about each parameter?"),
     "failures": ("Failed simulations", "Do failures bias what was learned?"),
     "leakage": ("Leakage", "Does the posterior stay within the prior?"),

@@ -10,6 +10,7 @@ from inferkit.builtin.diagnostics import (
     predictive,
     recovery,
     training,
+    typicality,
 )
 from inferkit.diagnose import common
 from tests.diagnose import studies
@@ -103,6 +104,23 @@ def test_predictive_envelope():
     assert predictive.envelope(s, r.standard_normal(300), "V").status == "PASS"
     verdict = predictive.envelope(s, r.standard_normal(300) + 3, "V")
     assert verdict.status == "FAIL" and verdict.numbers["inside"] < 0.3
+
+
+# -- typicality ----------------------------------------------------------------------------------
+
+
+def test_typicality_alarms_at_its_nominal_rate_and_sees_what_is_far():
+    """Of summaries that are heavy-tailed and dependent, and one that the network left constant."""
+    def summaries(n, seed):
+        r = rng(seed)
+        s = r.standard_t(3, (n, 5)) @ rng(7).standard_normal((5, 5))
+        return np.concatenate([s, np.ones((n, 1))], axis=1)
+
+    a, b = summaries(600, 1), summaries(400, 2)
+    usual = [typicality.check(a, b, row).status for row in summaries(1000, 3)]
+    assert usual.count("PASS") > 965 and usual.count("FAIL") <= 3
+    far = typicality.check(a, b, summaries(1, 4)[0] + 60)
+    assert far.status == "FAIL" and "held-out" in far.evidence and far.remedy
 
 
 # -- misspecification ----------------------------------------------------------------------------

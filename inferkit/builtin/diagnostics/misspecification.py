@@ -50,20 +50,14 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
     def scaled(x: np.ndarray) -> np.ndarray:
         return np.nan_to_num((x[:, use] - median[use]) / scale[use], nan=0.0, posinf=1e6, neginf=-1e6)
 
-    za, zb, zo = scaled(a), scaled(b), scaled(observed[None])
-    results = {"Mahalanobis": _mahalanobis(za, zb, zo), "neighbours": _neighbours(za, zb, zo)}
-    p = {k: min(1.0, 2 * (1 + (r[0] >= r[1]).sum()) / (len(b) + 1)) for k, r in results.items()}
-    kind = min(p, key=lambda k: (p[k], -results[k][1] / max(results[k][0].max(), 1e-300)))
-    usual, own = results[kind]
-    ratio = float(own / max(usual.max(), 1e-300))
+    zo = scaled(observed[None])
+    kind, p, usual, own, ratio = oddness(scaled(a), scaled(b), zo)
     order = np.argsort(-np.abs(zo[0]))
     used = [names[j] for j in np.flatnonzero(use)]
     odd = [f"{used[j]} ({common.sds(zo[0, j], 'robust sd')})" for j in order[:3] if abs(zo[0, j]) > 3]
-    status: Status = "PASS"
-    if p[kind] <= max(0.01, 2 / (len(b) + 1)):
-        status = "FAIL" if ratio > BEYOND else "WARN"
+    status = grade(p, ratio, len(b))
     evidence = (f"the observation is farther out than {(usual < own).mean():.1%} of simulations "
-                f"({common.quote(p[kind])}, by {kind})")
+                f"({common.quote(p)}, by {kind})")
     if ratio > 1:
         evidence += f", {ratio:.2g} times as far as the farthest"
     if status != "PASS" and odd:
@@ -77,9 +71,26 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
         "widen the prior, add what the model lacks (noise, drift), or leave out the features it "
         "cannot reproduce. Do not interpret this posterior before")
     return Verdict("misspecification", status, evidence, remedy, rests,
-                   {"p": p[kind], "times_farthest": ratio},
+                   {"p": p, "times_farthest": ratio},
                    {"usual": np.sort(usual)[:: max(1, len(usual) // 400)], "observed": np.array([own]),
                     "z": zo[0][order[:20]]})
+
+
+def grade(p: float, ratio: float, n: int) -> Status:
+    """From a p-value among n, and the distance relative to the farthest of them."""
+    if p > max(0.01, 2 / (n + 1)):
+        return "PASS"
+    return "FAIL" if ratio > BEYOND else "WARN"
+
+
+def oddness(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[str, float, np.ndarray, float, float]:
+    """How far o (1, k) lies from A, beside B: by which distance, p, those of B, its own, and its
+    own relative to B's farthest."""
+    results = {"Mahalanobis": _mahalanobis(a, b, o), "neighbours": _neighbours(a, b, o)}
+    p = {k: min(1.0, 2 * (1 + (r[0] >= r[1]).sum()) / (len(b) + 1)) for k, r in results.items()}
+    kind = min(p, key=lambda k: (p[k], -results[k][1] / max(results[k][0].max(), 1e-300)))
+    usual, own = results[kind]
+    return kind, p[kind], usual, own, float(own / max(usual.max(), 1e-300))
 
 
 def _mahalanobis(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[np.ndarray, float]:
