@@ -1,9 +1,9 @@
 """bayesflow on the backend that was chosen, with nothing changed for other code in the process.
 
-keras takes its backend from KERAS_BACKEND when it is first imported, once a process.  bayesflow, when it is
-imported, sets that variable if it is not set, puts a handler on Python's root logger, and where the
-backend is torch turns off gradients for everybody (a later training on torch then raises).  Here the variable,
-the logger and the gradients are put back as they were.
+keras takes its backend from KERAS_BACKEND when it is first imported, once a process.  bayesflow,
+when it is imported, sets that variable if it is not set, puts a handler on Python's root logger,
+and where the backend is torch turns off gradients for everybody (a later training on torch then
+raises).  Here the variable, the logger and the gradients are put back as they were.
 """
 
 from __future__ import annotations

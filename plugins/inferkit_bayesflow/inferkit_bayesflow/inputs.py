@@ -34,7 +34,7 @@ SETS = ("deep_set", "set_transformer")
 
 
 class Moments:
-    """Mean and standard deviation along the last axis, of rows that come in parts (Chan et al. 1979)."""
+    """Mean and sd along the last axis, of rows that come in parts (Chan et al. 1979)."""
 
     def __init__(self) -> None:
         self.n: Any = 0.0
@@ -99,7 +99,8 @@ class Inputs:
             if list(raw.shape[1:]) != plan["shape"]:
                 raise DataError(f"input {name!r} has rows of shape {raw.shape[1:]}",
                                 allowed=f"{tuple(plan['shape'])}, as in training")
-            centre, scale, missing = (self.scales[f"{name}/{w}"] for w in ("centre", "scale", "missing"))
+            centre, scale, missing = (self.scales[f"{name}/{w}"]
+                                      for w in ("centre", "scale", "missing"))
             x = arranged(raw, plan)
             nan = ~np.isfinite(x)
             if check and (nan & ~missing).any():

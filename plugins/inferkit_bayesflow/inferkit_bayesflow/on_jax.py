@@ -1,7 +1,8 @@
 """A network's computations on JAX: compiled functions of its variables.
 
-keras objects hold variables; here they are lists of arrays that go in and come out, so that a training step is
-one compiled call.  A bad step (its loss is not finite) leaves everything as it was.
+keras objects hold variables; here they are lists of arrays that go in and come out, so that a
+training step is one compiled call.  A bad step (its loss is not finite) leaves everything as it
+was.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Machine:
                        if "seed_generator" in v.path]
         self._step, self._loss = jax.jit(self._train), jax.jit(self._validate)
         self._embedding, self._density = jax.jit(self._embed), jax.jit(self._log_q)
-        # bayesflow's consistency model looks at a number while it draws, which no compiled function can.
+        # bayesflow's consistency model looks at a number while it draws, which no
+        # compiled function can.
         eager = isinstance(approximator.inference_network, StableConsistencyModel)
         self._drawing = self._draw if eager else jax.jit(self._draw)
 

@@ -1,6 +1,7 @@
 """The same computations on torch, where variables live in the network.
 
-Gradients are recorded where a step needs them, whatever the process has set, and that setting is left alone.
+Gradients are recorded where a step needs them, whatever the process has set, and that setting is
+left alone.
 """
 
 from __future__ import annotations

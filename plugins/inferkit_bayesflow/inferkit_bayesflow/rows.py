@@ -1,9 +1,9 @@
 """Where batches come from: rows that are stored, or fresh simulations for every epoch.
 
-Rows are float32 columns: z first, then conditions and summarised inputs.  Those that outgrow `memory` are
-kept in scratch files, which the fit reads a batch at a time.  An epoch's order depends on (seed, epoch)
-alone.  Batches are full: what is left over at an epoch's end sits that epoch out, since another shape would have
-the step compiled twice.
+Rows are float32 columns: z first, then conditions and summarised inputs.  Those that outgrow
+`memory` are kept in scratch files, which the fit reads a batch at a time.  An epoch's order depends
+on (seed, epoch) alone.  Batches are full: what is left over at an epoch's end sits that epoch out,
+since another shape would have the step compiled twice.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     minimise over w   mean_i loss(w; z_i, x_i),    loss = -log q_w(z_i | x_i) for a flow
 
-with Adam.  Everything the next step depends on (weights, Adam's moments and step, streams of noise) is in the
-machine's state, and batches depend on (seed, epoch) alone, so a fit that was killed goes on from its
-checkpoint to the same bytes.  Losses stay on the device until an epoch ends, so steps run back to back.
+with Adam.  Everything the next step depends on (weights, Adam's moments and step, streams of noise)
+is in the machine's state, and batches depend on (seed, epoch) alone, so a fit that was killed goes
+on from its checkpoint to the same bytes.  Losses stay on the device until an epoch ends, so steps
+run back to back.
 """
 
 from __future__ import annotations
