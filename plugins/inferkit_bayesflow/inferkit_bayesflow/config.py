@@ -19,19 +19,21 @@ class BayesFlowConfig:
     """summary: what turns a raw output into a few numbers; "auto" goes by its shape.  summary_dim:
     how many.  summary_width, summary_layers, activation: its size and units.  patch: samples of a
     trace that a recurrent network or transformer reads at a step.  summary_space: "normal" pulls
-    the summaries of simulated data towards a standard normal (bayesflow's maximum mean
-    discrepancy); "free" normalises each layer-wise. inference: coupling flows ("affine", "spline"),
-    "flow_matching", "diffusion", or "consistency", which has no densities.  located: a coupling
-    flow works on (z - m(x)) / s(x), learned with it.  layers, width: coupling layers, or layers of
-    the network over time. bins: of splines.  solver_steps: of flow matching and diffusion.
-    dropout: in all networks. batch: rows a step.  rate: Adam's learning rate.  schedule: "cosine"
-    to 0 over `epochs`, after a rise over a twentieth of them; "exponential" by `decay` an epoch;
-    "none".  clip: of a gradient's norm.  weight_decay: above 0, AdamW. validation: share of
-    simulations set aside.  patience: epochs without a better validation loss after which training
-    stops; 0 never.  The best weights are kept. online: so many fresh simulations an epoch, each
-    used once.  keep: store them, as rounds of this fit; otherwise they are made in this process and
-    forgotten. memory: gigabytes that training rows may take; more are kept in a scratch file.
-    backend: of keras; "auto" is the one in use, or JAX.
+    the summaries towards a standard normal (bayesflow's maximum mean discrepancy, added to the
+    loss); "free" only normalises them.
+    inference: coupling flows ("affine", "spline"), "flow_matching", "diffusion", or "consistency",
+    which has no densities.  located: a coupling flow works on (z - m(x)) / s(x), learned with it.
+    layers, width: coupling layers, or layers of the network over time.  bins: of splines.
+    solver_steps: of flow matching and diffusion.  dropout: in all networks.
+    batch: rows a step.  rate: Adam's learning rate.  schedule: "cosine" to 0 over `epochs`, after
+    a rise over a twentieth of them; "exponential" by `decay` an epoch; "none".  clip: of a
+    gradient's norm.  weight_decay: above 0, AdamW.
+    validation: share of simulations set aside.  patience: epochs without a better validation loss
+    after which training stops; 0 never.  The best weights are kept.
+    online: so many fresh simulations an epoch, each used once.  keep: store them, as rounds of
+    this fit; otherwise they are made in this process and forgotten.
+    memory: gigabytes that training rows may take; more are kept in a scratch file.
+    backend: of keras; "auto" is the one in use, or what KERAS_BACKEND says, or JAX.
     """
 
     summary: Summary = "auto"

@@ -133,9 +133,9 @@ def test_densities_integrate_to_one_and_fit_their_draws(dim, settings):
     from inferkit_bayesflow import backend
     from inferkit_bayesflow.estimator import built
 
-    backend.load("jax") config = BayesFlowConfig(**{"inference": "affine" if dim == 2 else "spline",
-    "layers": 2, "width": 8,
-                                **settings})
+    backend.load("jax")
+    config = BayesFlowConfig(inference="affine" if dim == 2 else "spline", layers=2, width=8,
+                             **settings)
     machine = built(config, dim, Inputs({}, {}), [[3]], "jax", 0)
     rng = np.random.default_rng(0)
     machine.restore({"weights": [w + 0.3 * rng.standard_normal(w.shape).astype(np.float32)
