@@ -68,8 +68,8 @@ def fast(epochs: int) -> None:
     study = study_of("lif_fast", "fast", 5000, epochs=epochs)
     began, cpu = time.monotonic(), time.process_time()
     posterior = study.fit(refit=True)
-    print(f"fast: {posterior.info['online']:,} simulations, {time.process_time() - cpu:.0f} CPU s in all "
-          f"(with compilation and simulation), {time.monotonic() - began:.0f} s by the clock")
+    print(f"fast: {posterior.info['online']:,} simulations, {time.process_time() - cpu:.0f} CPU s "
+          f"in all (compilation and simulation too), {time.monotonic() - began:.0f} s by the clock")
     quality(study, posterior)
 
 
