@@ -37,8 +37,8 @@ BATCH = 256
 def study_of(name: str, path: str, n: int, **settings) -> ik.Study:
     study, _ = study_file.read(STUDIES / f"{name}.toml")
     config = {**vars(study.estimator.config), **settings}
-    study = ik.Study(study.simulator, study.prior, estimator=ik.estimator("bayesflow", **config), seed=1,
-                     path=f"runs/bayesflow-lif/{path}", quiet=True,
+    study = ik.Study(study.simulator, study.prior, estimator=ik.estimator("bayesflow", **config),
+                     path=f"runs/bayesflow-lif/{path}", seed=1, quiet=True,
                      executor=ik.executor("local", workers=0))
     study.simulate(n)
     return study

@@ -53,6 +53,13 @@ def row_seeds(root: int, round: int, index: np.ndarray) -> np.ndarray:
         return mix(mix(np.asarray(index).astype(np.uint64) + k0) ^ k1)
 
 
+def trial_seeds(seeds: np.ndarray, trials: int) -> np.ndarray:
+    """The seeds of each row's trials (n, trials): functions of the row's seed and the trial alone."""
+    with np.errstate(over="ignore"):
+        step = np.arange(1, trials + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return mix(mix(np.asarray(seeds, dtype=np.uint64))[:, None] + step)
+
+
 def rng(seed: int) -> np.random.Generator:
     """One row's own generator, the same that `generators` gives for it."""
     return np.random.Generator(np.random.Philox(key=int(seed)))

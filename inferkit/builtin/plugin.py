@@ -105,6 +105,7 @@ def inferkit_features():
         ("spike_times", "spiking", "SpikeTimes", "first spike times, latency, last spike", ""),
         ("fc", "connectivity", "FC", "functional connectivity between nodes", ""),
         ("fcd", "connectivity", "FCD", "dynamic functional connectivity", ""),
+        ("trial_stats", "trials", "TrialStats", "mean, sd and quantiles of outputs over trials", ""),
         ("efel", "electrophysiology", "Efel", "features of the eFEL library", "efel"),
     ):
         yield FeatureSpec(name=name, summary=summary, extra=extra,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,10 +17,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from inferkit import features, plugins, seeds
-from inferkit.data import Dataset, Draws
+from inferkit.data import Dataset, Draws, Ragged, Trials
 from inferkit.errors import InferkitError, StoreError, unknown_name
-from inferkit.estimate import Problem
+from inferkit.estimate import Problem, Training
 from inferkit.plugins import Component
+from inferkit.plugins.repeat import per_trial
 from inferkit.posterior import Posterior, Samples
 from inferkit.protocols import Prior
 from inferkit.store import Simulations, Store, write_atomic
@@ -121,7 +122,10 @@ class Calibration:
 
 @dataclass
 class Predictive:
-    """Simulations of posterior draws for the observation: parameters, raw outputs, inputs, ok."""
+    """Simulations of posterior draws for the observation: parameters, raw outputs, inputs, ok.
+
+    Of several trials, x holds the mean over them (of ragged outputs, the first).
+    """
 
     theta: np.ndarray
     x: dict[str, Any]
@@ -173,6 +177,18 @@ class Context:
             return self.posterior.observed
         return features.observe(self.observed, self.view)[0]
 
+    @cached_property
+    def trials(self) -> int | None:
+        """How many trials an observation has; None where it is a single simulation."""
+        inputs = self.observed_inputs
+        told = inputs is not None and not isinstance(inputs, Dataset)
+        found = self.view.trials_of(inputs) if told else None  # type: ignore[arg-type]
+        return found if found is not None or not self.view.trials else self.view.trials[1]
+
+    def cut(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Inputs of stored sets of trials, with as many of them as the observation has."""
+        return {k: v[:, : self.trials] for k, v in inputs.items()} if self.view.sets else inputs
+
     @property
     def has(self) -> set[str]:
         """Of "simulator", "parameters" (named numbers) and "arrays", what there is to examine."""
@@ -205,10 +221,33 @@ class Context:
 
     @cached_property
     def held_out(self) -> Any:
-        """Held-out rows: `Training` with theta (m, d), inputs, ok."""
+        """Held-out rows: `Training` with theta (m, d), inputs, ok.
+
+        Of several trials, as many as the observation has; where single ones are stored, they are
+        simulated for the first held-out parameters.
+        """
         table = self.study.held_out
         problem = Problem(self.prior, self.view, self.study.seed, self.study.path, "", table)
-        return problem.training()
+        rows = problem.training()
+        if self.trials is None or self.view.trials:
+            return replace(rows, inputs=self.cut(rows.inputs))
+        theta = rows.theta[:CALIBRATION_ROWS]
+        x, ok = self.simulated(theta, "trials")
+        return Training(theta, self.view.of_trials(x, self.trials), ok, rows.index[: len(theta)])
+
+    def simulated(self, theta: np.ndarray, tag: str) -> tuple[dict[str, Any], np.ndarray]:
+        """Simulations of each theta, its trials one after the other, and whether they worked."""
+        m = self.trials
+        if m is None or self.view.trials:
+            table = self.study.run_round(theta, tag)
+            x, ok = table.x(), table.status == 0
+            if m is None:
+                return x, ok
+            x, most = per_trial(x)
+            first = (np.arange(len(theta))[:, None] * most + np.arange(m)).ravel()
+            return {k: v[first] for k, v in x.items()}, ok
+        table = self.study.run_round(np.repeat(theta, m, axis=0), f"{tag}-{m}")
+        return table.x(), (table.status == 0).reshape(-1, m).all(axis=1)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -229,9 +268,11 @@ class Context:
         if self.samples is None or self.samples.values.ndim != 2:
             return None
         theta = self.samples.values[:: max(1, len(self.samples) // 200)][:200]
-        table = self.study.run_round(theta, f"{self.posterior.info.get('fit')}-predictive")
-        x = self.as_observed(table.x(), theta, self.rng(2))
-        return Predictive(theta, x, self.view(x), table.status == 0)
+        x, ok = self.simulated(theta, f"{self.posterior.info.get('fit')}-predictive")
+        if m := self.trials:
+            return Predictive(theta, _pooled(x, m), self.view.of_trials(x, m), ok)
+        x = self.as_observed(x, theta, self.rng(2))
+        return Predictive(theta, x, self.view(x), ok)
 
     def as_observed(self, x: dict[str, Any], theta: np.ndarray, rng: np.random.Generator
                     ) -> dict[str, Any]:
@@ -241,13 +282,15 @@ class Context:
 
     def prior_inputs(self, table: Simulations) -> dict[str, Any]:
         """What the estimator would see of stored simulations, had they been observed."""
+        if self.trials is not None and not self.view.trials:  # single trials are stored
+            return {k: v[self.held_out.ok] for k, v in self.held_out.inputs.items()}
         if not hasattr(self.posterior.engine, "as_observed"):
-            return self.view.of(table)
+            return self.cut(self.view.of(table))
         return self.view(self.as_observed(table.x(), self.prior.pack(table.theta), self.rng(3)))
 
     @cached_property
     def observed_raw(self) -> Mapping[str, Any] | None:
-        """The observation as raw outputs by name (no batch axis), or None."""
+        """The observation as raw outputs by name (no batch axis), or None; trials pooled as there."""
         observed = self.observed
         held = self.posterior.observed
         if observed is None and self.view.raw and held is not None and not isinstance(held, Dataset):
@@ -255,9 +298,26 @@ class Context:
                         if k != features.FEATURES}
         if observed is None:
             return None
+        if isinstance(observed, Trials):
+            observed = observed.x
         if not isinstance(observed, Mapping):
             observed = {next(iter(self.view.outputs)): observed}
-        return observed if observed.keys() <= self.view.outputs.keys() else None
+        if not observed.keys() <= self.view.outputs.keys():
+            return None
+        return _pooled(observed, self.trials, batch=False) if self.trials else observed
+
+
+def _pooled(x: Mapping[str, Any], m: int, batch: bool = True) -> dict[str, Any]:
+    """Trials (n * m, …) as one row for each set: their mean, or the first where they are ragged."""
+    out: dict[str, Any] = {}
+    for name, value in x.items():
+        if isinstance(value, Ragged):
+            out[name] = value[::m] if batch else value[0]
+        else:
+            array = np.asarray(value, dtype=float)
+            out[name] = (array.reshape(-1, m, *array.shape[1:]).mean(axis=1) if batch
+                         else array.mean(axis=0))
+    return out
 
 
 def applies(spec: Any, context: Context) -> bool:

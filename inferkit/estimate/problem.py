@@ -24,7 +24,7 @@ from inferkit import plugins, seeds
 from inferkit.data import Chunk, Dataset, Job, Output, Parameter
 from inferkit.errors import EstimatorError, StoreError
 from inferkit.features import View, flatten
-from inferkit.features.view import stack
+from inferkit.features.observe import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
 from inferkit.simulate import points, run_chunk
 from inferkit.store import SentShard, Simulations, Store, write_atomic
@@ -83,6 +83,11 @@ class Problem:
         if self.component is None:
             raise EstimatorError("this problem has no simulator")
         return self.component.build()
+
+    @property
+    def trials(self) -> tuple[int, int] | None:
+        """The least and greatest number of trials an observation has, where inputs are sets of them."""
+        return self.view.trials if self.view.sets else None
 
     def rng(self, *fields: int) -> np.random.Generator:
         """A generator for training; the same fields give the same stream."""
@@ -238,7 +243,7 @@ def _bytes_of(inputs: Mapping[str, Any] | Dataset | None) -> bytes:
 
 
 def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,
-                  observed: bool, log_likelihood: bool,
+                  observed: bool, log_likelihood: bool, trials: bool = False,
                   has: Set[str] = frozenset({"simulator", "parameters"})) -> None:
     """Refuse, before anything runs, an estimator that cannot work with this study."""
     wants = set(estimator.consumes)
@@ -262,8 +267,18 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
             allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood, has)),
             fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
+    summarised = view.over_trials  # or an error, where features do not go together
+    combines = estimator.iid or (estimator.sets and view.trials) or wants == {"observations"}
+    if trials and not (combines or summarised):
+        able = [s for s in plugins.registry().all("estimator")
+                if s.iid or s.sets and view.trials]  # type: ignore[attr-defined]
+        raise EstimatorError(
+            f"estimator {estimator.name!r} does not combine several trials of one observation",
+            allowed=", ".join(s.name for s in able) or "none that is installed",
+            fix='features = ["trial_stats"], which summarise them' if view.trials
+            else "ik.Study(trials=…)" if estimator.sets else None)
     ragged = [o.name for o in view.outputs.values() if o.shape is None]
-    if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
+    if view.raw and ragged and (trials or "ragged" not in estimator.accepts) and "simulations" in wants:
         raise EstimatorError(
             f"estimator {estimator.name!r} cannot take ragged outputs ({', '.join(ragged)})",
             allowed=", ".join(estimator.accepts), fix='features = ["spike_count", "isi"]')

@@ -63,6 +63,9 @@ class EstimatorSpec(Spec):
 
     `accepts`: "features" (one flat vector of numbers), "arrays" (dense outputs of any shape),
     "ragged".  `rounds`: it can run several rounds towards one observation.
+
+    How it takes several trials of one parameter set: `iid`, by their product (what it learned of single
+    ones, whatever their number); `sets`, by a network that learns from whole sets.
     """
 
     consumes: tuple[str, ...] = ("simulations",)
@@ -72,6 +75,7 @@ class EstimatorSpec(Spec):
     rounds: bool = False
     needs_observed: bool = False
     iid: bool = False
+    sets: bool = False
 
     role = "estimator"
 

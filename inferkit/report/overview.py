@@ -42,9 +42,10 @@ def headline(context: Context) -> tuple[str, str]:
         data = context.posterior.observed
         return (f"{', '.join(context.draws or ())} by {by}",
                 f"{data.trials} trial{'s' * (data.trials != 1)} of {', '.join(data.arrays)} · {end}")
+    trials = f"{context.trials} trials of one observation · " if context.trials else ""
     model = f"{study.simulator.name}: " if "simulator" in context.has else ""
     return (f"{model}{d} parameter{'s' * (d != 1)} by {by}",
-            f"{stored} of the prior · {features or 'raw outputs'} · {end}")
+            f"{stored} of the prior · {trials}{features or 'raw outputs'} · {end}")
 
 
 def _feature(feature: Any) -> str:

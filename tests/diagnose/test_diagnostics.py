@@ -82,7 +82,7 @@ def test_predictive_features_are_calibrated_over_many_correlated_features():
 def test_predictive_features_name_what_is_off():
     s, o = rng().standard_normal((200, 3)), np.array([0.1, 12.0, 0.3])
     verdict = predictive.features(s, o, NAMES)
-    assert verdict.status == "FAIL" and "b (+12" in verdict.evidence and verdict.remedy
+    assert verdict.status == "FAIL" and "b (+1" in verdict.evidence and verdict.remedy
     assert verdict.curves["tail"][1] <= 2 / 201 < 0.1 < verdict.curves["tail"][0]
 
 
@@ -243,3 +243,41 @@ def test_training(info, status, word):
     verdict = training.check(info)
     assert verdict.status == status and word in verdict.evidence, str(verdict)
     assert verdict.remedy or status in ("PASS", "NOT RUN")
+
+
+# -- false alarms of what is exchangeable --------------------------------------------------------
+
+
+def alarms(check, times):
+    return sum(check(rng(seed)).status != "PASS" for seed in range(times))
+
+
+def test_long_traces_few_draws_and_sparse_counts_alarm_no_more_than_they_say():
+    """Each was a false alarm in a third of cases or more while the envelope knew its own traces."""
+    names = [f"n{j}" for j in range(20)]
+    assert alarms(lambda r: predictive.envelope(
+        r.standard_normal((100, 4000)), r.standard_normal(4000), "x"), 40) <= 2
+    assert alarms(lambda r: predictive.features(
+        r.poisson(0.05, (20, 20)) * 1.0, r.poisson(0.05, 20) * 1.0, names), 200) <= 6
+    assert predictive.envelope(rng().standard_normal((200, 400)),
+                               1.5 * rng(1).standard_normal(400), "x").status != "PASS"
+
+
+@pytest.mark.parametrize("d", (84, 200))
+def test_one_of_many_parameters_lies_outside_all_draws_by_chance(d):
+    names = [f"a{j}" for j in range(d)]
+    assert alarms(lambda r: recovery.check(
+        r.standard_normal(d), r.standard_normal((2000, d)), names), 200) <= 4
+    truth = rng().standard_normal(d)
+    truth[3] = 8.0
+    assert recovery.check(truth, rng(1).standard_normal((2000, d)), names).status == "FAIL"
+
+
+def test_misspecification_of_few_simulations_and_of_one_input_among_many():
+    names = [f"x{j}" for j in range(50)]
+    assert alarms(lambda r: misspecification.check(
+        r.standard_normal((50, 5)), r.standard_normal(5), names[:5]), 300) <= 8
+    odd = rng(1).standard_normal(50)
+    odd[7] += 6
+    verdict = misspecification.check(rng(2).standard_normal((2000, 50)), odd, names)
+    assert verdict.status != "PASS" and "x7" in verdict.evidence

@@ -3,18 +3,20 @@
 An amortised estimator asked about data unlike any it was trained on answers with confidence and
 without warrant.  The observation s_o is compared with simulations of the prior, in the space of the
 estimator's inputs: scaled by median and MAD, rotated by PCA to at most 20 coordinates plus the
-length of what these leave out.  Two distances say how odd a point is:
+length of what these leave out.  Three distances say how odd a point is:
 
     Mahalanobis   D^2 = sum_j y_j^2 / var(y_j) + residual^2 / var(residual)
     neighbours    the distance to its 5th nearest simulation
+    one input     max_j |z_j|, of the scaled inputs themselves: one wrong feature among many
 
 Scales, rotation and neighbours come from one half A of the simulations; the other half B gives the
 distances that are usual.  If the model is right, observation and B are exchangeable given A, so
 
     p = (1 + #{b in B: D_b >= D_o}) / (|B| + 1)        is exact, whatever the features' shapes;
 
-the smaller of the two counts twice.  FAIL needs more than a small p: the observation is then also
-half as far again as the farthest simulation, or has a value (or a NaN) that no simulation comes near.
+the smallest of the three counts threefold.  p <= 0.01 warns; FAIL needs more: the observation is then
+also half as far again as the farthest simulation, or has a value (or a NaN) that no simulation comes
+near.  With so few simulations that p cannot be small, only one far beyond all of them is told.
 """
 
 from __future__ import annotations
@@ -78,16 +80,19 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
 
 def grade(p: float, ratio: float, n: int) -> Status:
     """From a p-value among n, and the distance relative to the farthest of them."""
-    if p > max(0.01, 2 / (n + 1)):
-        return "PASS"
-    return "FAIL" if ratio > BEYOND else "WARN"
+    if p <= 0.01:
+        return "FAIL" if ratio > BEYOND else "WARN"
+    if p <= 3 / (n + 1) and ratio > BEYOND:  # as small as it can be
+        return "FAIL" if ratio > 2 * BEYOND else "WARN"
+    return "PASS"
 
 
 def oddness(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[str, float, np.ndarray, float, float]:
     """How far o (1, k) lies from A, beside B: by which distance, p, those of B, its own, and its
     own relative to B's farthest."""
-    results = {"Mahalanobis": _mahalanobis(a, b, o), "neighbours": _neighbours(a, b, o)}
-    p = {k: min(1.0, 2 * (1 + (r[0] >= r[1]).sum()) / (len(b) + 1)) for k, r in results.items()}
+    results = {"Mahalanobis": _mahalanobis(a, b, o), "neighbours": _neighbours(a, b, o),
+               "one input": (np.abs(b).max(axis=1), float(np.abs(o).max()))}
+    p = {k: min(1.0, 3 * (1 + (r[0] >= r[1]).sum()) / (len(b) + 1)) for k, r in results.items()}
     kind = min(p, key=lambda k: (p[k], -results[k][1] / max(results[k][0].max(), 1e-300)))
     usual, own = results[kind]
     return kind, p[kind], usual, own, float(own / max(usual.max(), 1e-300))

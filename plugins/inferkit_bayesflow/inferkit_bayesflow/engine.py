@@ -60,5 +60,6 @@ class Engine(Learned):
                   for i, v in enumerate(held[name])}
         arrays |= {f"scales/{k}": v for k, v in self.inputs.scales.items()}
         return arrays, {"config": vars(self.config), "info": self.info, "plan": self.inputs.plan,
+                        "trials": self.inputs.trials and list(self.inputs.trials),
                         "rows": self.rows, "backend": keras.backend.backend(),
                         "bayesflow": bayesflow.__version__, "keras": keras.__version__}

@@ -17,7 +17,7 @@ from inferkit_bayesflow import backend
 from inferkit_bayesflow.config import BayesFlowConfig
 from inferkit_bayesflow.engine import Engine
 from inferkit_bayesflow.inputs import Inputs
-from inferkit_bayesflow.rows import Fresh, Stored, counted, sizes, table, usable
+from inferkit_bayesflow.rows import Fresh, Source, Stored, Varied, counted, sizes, table, usable
 from inferkit_bayesflow.train import grouped, optimizer, train
 
 
@@ -30,7 +30,8 @@ class BayesFlow:
         used = backend.load(config.backend)
         seen = [0, 0]
         parts = (p.inputs for p in counted(problem.batches(), seen))
-        inputs = Inputs.learned(parts, problem.outputs, config.summary)
+        inputs = Inputs.learned(parts, problem.outputs, config.summary,
+                                problem.trials)
         if not seen[1]:
             raise EstimatorError("all simulations failed" if seen[0] else "there are no simulations",
                                  fix="inferkit check study.toml")
@@ -41,8 +42,10 @@ class BayesFlow:
 
         held = table(counted(problem.batches(), [0, 0]), columns, config.memory * 1e9, problem.folder)
         seed = int(problem.rng(0, 0).integers(2**31))
-        source = (Fresh(problem, held, columns, config, seed) if config.online
-                  else Stored(held, config, seed))
+        source: Source = (Fresh(problem, held, columns, config, seed) if config.online
+                          else Stored(held, config, seed))
+        if problem.trials is not None and problem.trials[0] < problem.trials[1]:
+            source = Varied(source, inputs, seed)
         machine = built(config, space.dim, inputs, sizes(held[1:]), used, seed, source.steps)
         history = train(machine, source, config, file=problem.folder / "checkpoint.npz",
                         show=problem.show)
@@ -59,7 +62,7 @@ class BayesFlow:
         config, space = BayesFlowConfig(**meta["config"]), Space(prior)
         used = backend.load(meta["backend"])
         scales = {k.removeprefix("scales/"): v for k, v in arrays.items() if k.startswith("scales/")}
-        inputs = Inputs(meta["plan"], scales)
+        inputs = Inputs(meta["plan"], scales, meta.get("trials"))
         machine = built(config, space.dim, inputs, meta["rows"], used, 0)
         held = grouped({k: v for k, v in arrays.items() if not k.startswith("scales/")})
         try:

@@ -10,7 +10,7 @@ def inferkit_estimators():
         summary="amortised posterior on bayesflow's networks: flows, flow matching, diffusion; trials",
         target="inferkit_bayesflow.estimator:BayesFlow",
         config="inferkit_bayesflow.config:BayesFlowConfig",
-        gives=("samples", "log_prob"), accepts=("features", "arrays"),
+        gives=("samples", "log_prob"), accepts=("features", "arrays"), sets=True,
     )
 
 

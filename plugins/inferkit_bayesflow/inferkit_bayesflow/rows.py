@@ -18,11 +18,13 @@ import numpy as np
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit_bayesflow.config import BayesFlowConfig
+from inferkit_bayesflow.inputs import Inputs
 
 Batch = list[np.ndarray]
 Columns = Callable[[Training], Batch]
 FEWEST = 20
 HELD_OUT_AT_MOST = 20_000
+SIZES = 5
 
 
 class Source(Protocol):
@@ -111,6 +113,30 @@ class Fresh:
         held = self.columns(simulate(_FromPrior(self.problem.prior), self.config.online, step=epoch))
         order = np.random.default_rng([self.seed, 2, epoch]).permutation(len(held[0]))
         yield from in_batches(held, order, self.size)
+
+
+class Varied:
+    """A source of sets of trials whose number varies: a batch has so many of them, picked at random.
+
+    The numbers are SIZES between the least and the greatest, since each has the step compiled.
+    """
+
+    def __init__(self, source: Source, inputs: Inputs, seed: int):
+        self.source, self.inputs, self.seed = source, inputs, seed
+        self.size, self.steps = source.size, source.steps
+        assert inputs.trials is not None
+        self.numbers = np.unique(np.geomspace(*inputs.trials, SIZES).round().astype(int))
+        self.validation = list(self._some(source.validation, 0))
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        return self._some(self.source.epoch(epoch), epoch + 1)
+
+    def _some(self, batches: Iterable[Batch], which: int) -> Iterator[Batch]:
+        rng = np.random.default_rng([self.seed, 4, which])
+        for i, (z, conditions, trials) in enumerate(batches):
+            k = self.numbers[i % len(self.numbers)] if not which else rng.choice(self.numbers)
+            at = np.sort(rng.permutation(trials.shape[1])[:k])
+            yield [z, self.inputs.counted(len(conditions), k), trials[:, at]]
 
 
 class _FromPrior:

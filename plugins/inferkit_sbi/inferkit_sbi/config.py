@@ -132,9 +132,11 @@ class _Sampled(_Common):
 
 @dataclass(frozen=True)
 class NLEConfig(_Sampled):
-    """density: sbi's density estimators."""
+    """density: sbi's density estimators; "auto" is "nsf" for data of one dimension, where the flow of
+    "maf" is a Gaussian, and "maf" else.  Whole numbers have probabilities, beside the density.
+    """
 
-    density: Flow = "maf"
+    density: Flow | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)

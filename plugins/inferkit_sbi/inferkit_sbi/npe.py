@@ -45,7 +45,7 @@ class Network(nn.Module):
         self.correction = GaussianCorrection(dim) if config.variant == "A" else None
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
-        return self.flow.log_prob(z[None], self.inputs(tensors))[0]
+        return self.flow.log_prob(z[None], self.inputs(tensors, vary=True))[0]
 
     def log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
         """log q of rows z for one observation, or one each."""
@@ -79,7 +79,8 @@ class NPE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config,
+                            problem.trials)
         proposals: list[Proposal] = []
 
         def columns(part: Training) -> list[np.ndarray]:

@@ -1,9 +1,10 @@
 """What NLE and NRE share: an engine over z whose unnormalised log-density is learned.
 
-    log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T + log N(z; 0, I) + constant
+    log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T / m + log N(z; 0, I) + constant
 
-Trials x_t are independent given z.  The constant, for `log_prob`, is estimated by importance
-sampling from a Gaussian fitted to posterior draws (a Student t, so that the tails are covered).
+Trials x_t are independent given z.  A simulation of m trials is valid where all of them are.  The
+constant, for `log_prob`, is estimated by importance sampling from a Gaussian fitted to posterior draws
+(a Student t, so that the tails are covered).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class PotentialEngine:
                  info: dict):
         self.nets, self.validity, self.space = nets, validity, space
         self.config, self.info = config, info
+        self.together = info.get("trials", 1)  # trials in a simulation
 
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
@@ -61,18 +63,17 @@ class PotentialEngine:
         total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
                              for net in self.nets])
         out = torch.logsumexp(total, 0) - np.log(len(self.nets))
-        return out if self.validity is None else out + t * self.validity.log_prob(z)
+        return out if self.validity is None else out + t / self.together * self.validity.log_prob(z)
 
     def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         trials = self._trials(x)
         return self._sample(n, [t[None] for t in trials], rng)[0]
 
     def sample_batch(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-        tensors = self.tensors(x)
-        step = max(1, 20_000 // self.config.chains)
-        return np.concatenate([
-            self._sample(n, [t[a : a + step, None] for t in tensors], rng)
-            for a in range(0, len(tensors[0]), step)])
+        sets = self._sets(x)
+        step = max(1, 20_000 // (self.config.chains * sets[0].shape[1]))
+        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng)
+                               for a in range(0, len(sets[0]), step)])
 
     def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
@@ -114,6 +115,14 @@ class PotentialEngine:
                  - np.log(np.diag(root)).sum())
         log_w = self._log_joint(mean + normal @ root.T, trials) - log_q
         return float(log_w.max() + np.log(np.exp(log_w - log_w.max()).mean()))
+
+    def _sets(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
+        """(b, T, …) tensors of b observations of T trials, or of one each without that axis."""
+        shapes = self.nets[0].inputs.shapes  # type: ignore[union-attr]
+        held = {k: np.asarray(x[k]) for k in shapes}
+        b = len(next(iter(held.values())))
+        each = self.tensors({k: v.reshape(-1, *shapes[k]) for k, v in held.items()})
+        return [t.reshape(b, -1, *t.shape[1:]) for t in each]
 
     def _trials(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         """(T, …) tensors: one trial without a batch axis is T = 1."""

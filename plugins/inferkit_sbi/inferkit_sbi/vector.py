@@ -49,7 +49,7 @@ class Network(nn.Module):
         self.field = field(dim, inputs.size, config)
 
     def loss(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
-        c = self.inputs(tensors)
+        c = self.inputs(tensors, vary=True)
         if self.training:
             return self.field.loss(z, c)
         # Validation averages over times and noise, or chance would choose the best epoch.
@@ -146,7 +146,8 @@ class VectorField:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config,
+                            problem.trials)
 
         def columns(part: Training) -> list[np.ndarray]:
             rows = usable(part)

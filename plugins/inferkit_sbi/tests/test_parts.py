@@ -193,7 +193,7 @@ def test_trials_combine(tmp_path, name):
                  {"a": ik.Normal(0.0, 1.0)}, ik.estimator(name, **QUICK), 3000)
     posterior = made.fit()
     x = np.array([0.4, 0.9, 0.5, 0.6])[:, None]
-    draws = posterior.sample(2000, x, iid=True)["a"]
+    draws = posterior.sample(2000, ik.Trials(x))["a"]
     precision = 1 + 4 / 0.25
     assert abs(draws.mean() - (x.sum() / 0.25) / precision) < 0.1
     assert abs(draws.std() * np.sqrt(precision) - 1) < 0.2
