@@ -1,7 +1,7 @@
 """The LIF neuron by bayesflow's networks: our loop beside bayesflow's own, and two ways to train.
 
     python benchmarks/bayesflow_lif.py epoch 64        # the LSTM's seconds an epoch, 64 units
-    python benchmarks/bayesflow_lif.py fast 80         # fresh simulations, so many epochs
+    python benchmarks/bayesflow_lif.py fast 40         # fresh simulations, so many epochs
     python benchmarks/bayesflow_lif.py original 8 64   # so many epochs of the LSTM on 10,000 pairs
 
 `epoch`: the same networks, rows and batches by bayesflow's approximator with keras' fit, and by ours,
@@ -85,7 +85,7 @@ def original(epochs: int, width: int) -> None:
     quality(study, posterior)
 
 
-def epoch(width: int, n: int = 2048, repeats: int = 5) -> None:
+def epoch(width: int, n: int = 1024, repeats: int = 5) -> None:
     from inferkit_bayesflow import backend
 
     backend.load("jax")

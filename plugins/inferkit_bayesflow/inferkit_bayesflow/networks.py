@@ -36,12 +36,8 @@ def approximator(config: BayesFlowConfig, dim: int, kinds: dict[str, str], colum
     made = bf.approximators.ContinuousApproximator(
         inference_network=inference(config, dim),
         summary_network=summary(config, list(kinds.values())), standardize=None)
-    shapes = {k: v if isinstance(v, dict) else tuple(v.shape) for k, v in named(
-        [np.empty((1, dim), np.float32), *(c[:1] for c in columns)]).items()}
-    if isinstance(shapes.get("summary_variables"), dict):
-        shapes["summary_variables"] = {k: tuple(v.shape)
-                                       for k, v in shapes["summary_variables"].items()}
-    made.build(shapes)
+    data = named([np.empty((1, dim), np.float32), *(c[:1] for c in columns)])
+    made.build(keras.tree.map_structure(lambda v: tuple(v.shape), data))
     return made
 
 

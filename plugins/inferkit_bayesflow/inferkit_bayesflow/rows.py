@@ -51,7 +51,7 @@ def table(parts: Iterable[Training], columns: Columns, memory: float, folder: Pa
                 files = files or [tempfile.TemporaryFile(dir=folder) for _ in made]  # noqa: SIM115
                 for rows in held:
                     for file, c in zip(files, rows):
-                        file.write(memoryview(c).cast("B") if c.size else b"")
+                        file.write(c.tobytes())
             except OSError as cause:
                 raise EstimatorError(
                     f"training needs scratch space in {folder}: {cause}",
@@ -60,7 +60,7 @@ def table(parts: Iterable[Training], columns: Columns, memory: float, folder: Pa
             held = []
     if not files:
         return [np.concatenate(c) for c in zip(*held)]
-    out = []
+    out: Batch = []
     for file, shape in zip(files, shapes):
         file.flush()
         row = int(np.prod(shape, dtype=int)) * 4
@@ -125,7 +125,8 @@ class Varied:
         self.source, self.inputs, self.seed = source, inputs, seed
         self.size, self.steps = source.size, source.steps
         assert inputs.trials is not None
-        self.numbers = np.unique(np.geomspace(*inputs.trials, SIZES).round().astype(int))
+        low, high = inputs.trials
+        self.numbers = np.unique(np.geomspace(low, high, SIZES).round().astype(int))
         self.validation = list(self._some(source.validation, 0))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:

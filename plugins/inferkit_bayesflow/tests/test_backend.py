@@ -36,8 +36,9 @@ NPE = 'ik.estimator("npe", density="maf", epochs=2, hidden=8, transforms=1)'
 
 
 @has_sbi
-@pytest.mark.parametrize("chosen", ["jax", "torch"])
-@pytest.mark.parametrize("first", ["bayesflow", "npe"])
+@pytest.mark.parametrize("chosen, first", [
+    ("jax", "bayesflow"), ("torch", "bayesflow"), pytest.param("jax", "npe", marks=pytest.mark.slow),
+    pytest.param("torch", "npe", marks=pytest.mark.slow)])
 def test_sbi_trains_before_and_after(tmp_path, chosen, first):
     fits = [f'estimator(epochs=2, backend="{chosen}")', NPE]
     if first == "npe":

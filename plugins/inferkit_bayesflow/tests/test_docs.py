@@ -8,7 +8,7 @@ import pytest
 from inferkit.commands import study_file
 
 ROOT = Path(__file__).parents[3]
-QUICK = {"epochs=80": "epochs=4", "online=51200": "online=10240", "study.simulate(5000)":
+QUICK = {"epochs=40": "epochs=4", "online=51200": "online=10240", "study.simulate(5000)":
          "study.simulate(2000)"}
 
 
@@ -32,5 +32,5 @@ def test_the_tutorial(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["lif_fast", "lif_original"])
 def test_the_study_files(name):
     study, _ = study_file.read(ROOT / f"plugins/inferkit_bayesflow/examples/{name}.toml")
-    assert study.estimator.config.epochs >= 80
+    assert study.estimator.config.epochs >= 40
     study.check_names()

@@ -32,11 +32,14 @@ class TestAffine(Quick):
     settings = {"inference": "affine"}
 
 
+slow = pytest.mark.slow(reason="these networks learn, and are compiled, more slowly")
+
+
+@slow
 class TestSpline(Quick):
     settings = {"inference": "spline", "located": False}
 
 
-slow = pytest.mark.slow(reason="networks over time learn, and are compiled, more slowly")
 
 
 @slow

@@ -152,7 +152,11 @@ def test_densities_integrate_to_one_and_fit_their_draws(dim, settings):
     assert np.allclose(mean, draws.mean(0), atol=4 * draws.std(0).max() / 4000**0.5 + 1e-3)
 
 
-@pytest.mark.parametrize("summary", ["mlp", "cnn", "lstm", "gru", "time_series", "transformer"])
+slow = pytest.mark.slow(reason="each network is compiled, which takes a quarter of a minute")
+
+
+@pytest.mark.parametrize("summary", ["mlp", *(pytest.param(s, marks=slow) for s in (
+    "cnn", "lstm", "gru", "time_series", "transformer"))])
 def test_each_summary_network_learns_from_traces(tmp_path, summary):
     made = wave_study(tmp_path, 600)
     posterior = made.fit(estimator(summary=summary, epochs=6, rate=1e-2))
@@ -167,7 +171,7 @@ def test_each_summary_network_learns_from_traces(tmp_path, summary):
     assert np.allclose(again.log_prob(theta, one), posterior.log_prob(theta, one), atol=1e-6)
 
 
-@pytest.mark.parametrize("summary", ["deep_set", "set_transformer"])
+@pytest.mark.parametrize("summary", ["deep_set", pytest.param("set_transformer", marks=slow)])
 def test_sets_do_not_depend_on_the_order_of_trials(tmp_path, summary):
     def trials(theta, rng):
         return theta["b"] + theta["a"] * rng.standard_normal((8, 2))
@@ -179,6 +183,7 @@ def test_sets_do_not_depend_on_the_order_of_trials(tmp_path, summary):
     assert np.allclose(a, b, atol=1e-4) and not np.allclose(a[0], a[1], atol=1e-2)
 
 
+@slow
 def test_several_outputs_each_have_a_network_and_features_none(tmp_path):
     def two(theta, rng):
         return {"long": theta["a"] + 0.1 * rng.standard_normal(100),
@@ -198,3 +203,26 @@ def test_without_a_summary_network_there_are_no_summaries(tmp_path):
     made = wave_study(tmp_path, 100, features=[lambda x: {"mean": x["x"].mean(-1)}])
     posterior = made.fit(estimator(epochs=1))
     assert posterior.engine.summaries(made.view().of(made.held_out)) is None
+
+
+@pytest.mark.parametrize("summary", ["deep_set", pytest.param("set_transformer", marks=slow)])
+def test_trials_narrow_the_posterior_as_they_should(tmp_path, summary):
+    """m trials of N(a, 1) under a ~ N(0, 1): the posterior is N(sum / (m + 1), 1 / (m + 1))."""
+    def gauss(theta, rng):
+        return theta["a"] + rng.standard_normal()
+
+    made = ik.Study(gauss, ik.Prior({"a": ik.Normal(0.0, 1.0)}), trials=(2, 30), seed=3, quiet=True,
+                    path=tmp_path / "run", executor=ik.executor("local", workers=0))
+    made.simulate(2000)
+    posterior = made.fit(estimator(summary=summary, epochs=12, rate=1e-2, located=True,
+                                   summary_dim=8, width=32, summary_width=32))
+    rng = np.random.default_rng(0)
+    for m in (2, 8, 30):
+        x = 0.5 + rng.standard_normal(m)
+        draws = posterior.sample(1000, x)["a"]
+        sd = (m + 1) ** -0.5
+        assert abs(draws.mean() - x.sum() / (m + 1)) < 0.5 * sd and 0.75 < draws.std() / sd < 1.35
+    again = ik.load(posterior.save(tmp_path / "saved"))
+    assert np.allclose(again.sample(50, x, seed=1).values, posterior.sample(50, x, seed=1).values)
+    with pytest.raises(ConfigError, match='"mlp" does not read sets of trials|mlp.* does not read'):
+        made.fit(estimator(summary="mlp"))

@@ -39,9 +39,13 @@ def stops_after(monkeypatch, epoch):
     monkeypatch.setattr(train, "checkpoint", writing)
 
 
-@pytest.mark.parametrize("settings", [{}, {"online": 200, "keep": True}, {"online": 200, "keep": False},
-                                      {"inference": "flow_matching"}],
-                         ids=["stored", "online", "stream", "flow matching"])
+slow = pytest.mark.slow(reason="two more fits of networks that are compiled for them")
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"online": 200, "keep": False}, pytest.param({"online": 200, "keep": True}, marks=slow),
+    pytest.param({"inference": "flow_matching"}, marks=slow)],
+    ids=["stored", "stream", "online", "flow matching"])
 def test_a_fit_that_was_stopped_goes_on_to_the_same_bytes(tmp_path, monkeypatch, settings):
     chosen = estimator(**{**NOISY, **settings})
     whole = wave_study(tmp_path / "a").fit(chosen)
