@@ -120,26 +120,6 @@ def test_online_rows_land_in_the_store_or_nowhere(tmp_path):
     assert made.store.rounds() == stored and forgotten.info["online"] == 600
 
 
-def test_failures_in_a_stream_are_left_out(tmp_path):
-    def fails(theta, rng):
-        if theta["a"] > 1.5:
-            raise ValueError("too large")
-        return theta["a"] + theta["b"] + rng.standard_normal(4)
-
-    made = wave_study(tmp_path, 100, fails)
-    problem = made._problem(estimator(), None)
-
-    class Prior:
-        def sample(self, n, rng):
-            return made.prior.pack(made.prior.sample(n, rng))
-
-    one, again, other = (problem.stream(Prior(), 100, step=s) for s in (1, 1, 2))
-    assert 50 < len(one) < 95 and one.theta[:, 0].max() <= 1.5 and one.ok.all()
-    assert np.array_equal(one.theta, again.theta) and np.array_equal(one.inputs["x"], again.inputs["x"])
-    assert not np.array_equal(one.theta[:5], other.theta[:5])
-    assert made.store.rounds() == [0]
-
-
 def test_divergence_is_an_error(tmp_path):
     made = wave_study(tmp_path, 100)
     with pytest.raises(EstimatorError, match="diverged.*\n.*smaller rate"):
