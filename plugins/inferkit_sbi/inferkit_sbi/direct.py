@@ -46,6 +46,16 @@ class Engine(Learned):
         mixed = torch.logsumexp(torch.stack(each), 0)
         return mixed.cpu().numpy().astype(np.float64)
 
+    @torch.no_grad()
+    def summaries(self, x: Mapping[str, Any]) -> np.ndarray | None:
+        """What the first network's embedding makes of rows x, (n, k); None without an embedding."""
+        inputs = self.nets[0].inputs
+        if inputs.trials is None and all(kind == "none" for kind in inputs.kinds.values()):
+            return None
+        tensors = inputs.tensors(x, check=False)
+        parts = zip(*(t.split(4096) for t in tensors))
+        return torch.cat([inputs(list(part)) for part in parts]).cpu().numpy().astype(np.float64)
+
     def state(self) -> tuple[dict, dict]:
         import sbi
 

@@ -161,6 +161,11 @@ def test_a_raw_trace_is_learned_from(tmp_path, kind, epochs, gain):
     theta, x = prior.pack(rows.theta), rows.x()["V"]
     log_q = [posterior.engine.log_prob(t[None], {"V": v})[0] for t, v in zip(theta, x)]
     assert np.mean(log_q) - prior.log_prob_matrix(theta).mean() > gain
+    if kind == "cnn":
+        usual = study.check({"V": x[0]}, only=["typicality"])["typicality"]
+        assert usual.status == "PASS" and "200 held out" in usual.rests_on
+        odd = study.check({"V": x[0] + 60.0}, only=["typicality"])["typicality"]
+        assert odd.status != "PASS" and odd.numbers["times_farthest"] > 1.5
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("fc", (3, 4)), ("set", (9,)), ("cnn", (2, 3, 4))])
