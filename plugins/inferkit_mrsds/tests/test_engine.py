@@ -15,7 +15,8 @@ def test_it_learns(fitted):
     assert fitted.info["loss"][-1] < fitted.info["loss"][0]
     found = inferkit_mrsds.recovery(fitted)
     assert found["state_accuracy"] > 0.9 > found["majority"]
-    assert found["y_r2"]["pooled"] > 0.8 and min(map(min, found["x_r2"])) > 0.3
+    (a, b), (p, _) = found["x_r2"]  # the fourth latent is mostly noise
+    assert found["y_r2"]["pooled"] > 0.9 and min(a, b, p) > 0.9
     assert found["message_share"][1][0] >= 0
 
 
@@ -156,7 +157,8 @@ def test_sessions_have_their_own_neurons(quick):
         "zs": np.concatenate([p["zs"] for p in parts]),
         "xs": np.concatenate([p["xs"] for p in parts]),
     }
-    engine = ik.estimator("mrsds", K=2, inference="mean-field", training=quick).build().train(data)
+    engine = ik.estimator("mrsds", K=2, inference="mean-field", encoder={"blocks": 0},
+                          training=quick).build().train(data)
     assert engine.layout.shape == (2, 2, 8)
     guess = engine.activity()
     assert np.array_equal(np.isnan(guess), ~np.isfinite(ys))
@@ -171,8 +173,9 @@ def test_poisson_counts(link, quick):
     rates = np.exp(0.5 * x["ys"] + 0.7)
     counts = np.random.default_rng(0).poisson(np.minimum(rates, 40)).astype(float)
     data = {"ys": counts, "us": x["us"], "zs": x["zs"], "xs": x["xs"], "region_sizes": [12, 12]}
-    engine = ik.estimator("mrsds", K=2, inference="mean-field", training=quick,
-                          emissions={"family": "poisson", "link": link}).build().train(data)
+    engine = ik.estimator("mrsds", K=2, inference="mean-field", encoder={"blocks": 0},
+                          emissions={"family": "poisson", "link": link},
+                          training={**quick, "steps": 200}).build().train(data)
     c = engine.cosmooth()
     assert c.bits > 0.02, link
     guess = engine.activity()
@@ -200,7 +203,7 @@ SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_KINDS]
 
 @pytest.mark.parametrize("kind", [*KINDS, *SLOW])
 def test_every_kind_trains(kind, wells, quick):
-    c = {"K": 2, **(KINDS | MORE_KINDS)[kind]}
+    c = {"K": 2, "encoder": {"blocks": 0}, **(KINDS | MORE_KINDS)[kind]}
     c["training"] = {**quick, "steps": 20, "evaluate": 10, **c.get("training", {})}
     engine = ik.estimator("mrsds", **c).build().train(wells)
     assert np.isfinite(engine.info["validation_loss"]).all()
