@@ -2,7 +2,7 @@
 
     inferkit_mrsds.export_mat(engine, "x_latents.mat")
 
-Arrays are (trial, time, …), 0 behind a trial's end.  `loga_*` are the log odds of changes (from, to) and
+Arrays are (trial, time, …), 0 behind a trial's end.  `loga_*` are the log odds of changes (from, to),
 `logb_*` the log densities of the latents in each state, along the posterior's centre; `*_gen1_*` judge
 activity predicted one bin ahead.  Curves have a value a look (training.evaluate).
 """

@@ -11,6 +11,7 @@ from inferkit_mrsds.engine import Engine
 
 import inferkit as ik
 
+
 def test_it_learns(fitted):
     assert fitted.info["loss"][-1] < fitted.info["loss"][0]
     found = inferkit_mrsds.recovery(fitted)

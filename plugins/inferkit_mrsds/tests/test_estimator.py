@@ -5,6 +5,7 @@ import pytest
 import inferkit as ik
 from inferkit.testing import ObservationsSuite, PluginSuite
 
+
 class TestPlugin(PluginSuite):
     @pytest.fixture
     def module(self):

@@ -96,7 +96,8 @@ def built(c, data):
 SLOW = ("control", "mean-field K=1")  # each compiles for itself, and little differs
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in KINDS])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in KINDS])
 def test_padding_changes_nothing(kind, linear):
     c = config(**KINDS[kind], encoder={"blocks": 1})
     t, layout, model = built(c, linear)
