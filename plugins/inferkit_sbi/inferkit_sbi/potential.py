@@ -75,16 +75,21 @@ class PotentialEngine:
 
     def sample_batch(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         sets = self._sets(x)
-        step = max(1, 20_000 // (self.config.chains * sets[0].shape[1]))
-        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng)
+        chains, several = self.config.chains, len(sets[0]) > 1 and sets[0].shape[1] > 1
+        if several:  # hundreds of sets of trials for the checks: fewer chains, longer ones
+            chains = min(chains, 20 + 5 * self.space.dim)
+        step = max(1, 20_000 // (chains * sets[0].shape[1]))
+        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng, chains)
                                for a in range(0, len(sets[0]), step)])
 
-    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
+    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator,
+                chains: int | None = None) -> np.ndarray:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
         m, dim = len(trials[0]), self.space.dim
         log_l = lambda z, which: self.log_l(z, [t[which] for t in trials])  # noqa: E731
         if self.config.sampler == "slice":
-            z, told = mcmc.sample(log_l, m, dim, n, self.config.chains, self.config.warmup, rng)
+            z, told = mcmc.sample(log_l, m, dim, n, chains or self.config.chains,
+                                  self.config.warmup, rng)
         elif self.config.sampler == "rejection":
             z, told = mcmc.reject(log_l, m, dim, n, rng)
         else:
