@@ -113,8 +113,8 @@ class Inputs:
                                       for w in ("centre", "scale", "missing"))
             x = arranged(raw, plan)
             nan = ~np.isfinite(x)
-            if check and (nan & ~missing).any():
-                at = [int(v) for v in np.argwhere(~np.isfinite(raw))[0][1:]]
+            if check and (new := nan & ~missing).any():
+                at = [int(v) for v in np.argwhere(new)[0][1:]]
                 raise DataError(
                     f"{name}{at} is NaN, which no training simulation had there",
                     fix="a feature that is defined for your data, or a prior under which it can "

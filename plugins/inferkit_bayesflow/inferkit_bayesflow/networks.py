@@ -4,8 +4,8 @@
 
 Import it after `backend.load`.  bayesflow's own networks are used as they are; written here are
 what it has not: stacked recurrent layers over patches of a trace, an MLP, a convolution of patches
-(its stride is its width, so it is a matrix product, which XLA does ten times faster on a CPU than a
-convolution), and a coupling flow of one parameter.  A summary ends in a layer normalisation,
+(its stride is its width, so it is a matrix product, which a CPU does faster), and a coupling flow of
+one parameter.  A summary ends in a layer normalisation,
 without which the numbers grow until the conditioner saturates, or is pulled to a normal by
 bayesflow's own loss.
 """

@@ -8,8 +8,7 @@ import pytest
 from inferkit.commands import study_file
 
 ROOT = Path(__file__).parents[3]
-QUICK = {"epochs=40": "epochs=4", "online=51200": "online=10240", "study.simulate(5000)":
-         "study.simulate(2000)"}
+QUICK = {"epochs=40": "epochs=4", "online=51200": "online=10240", "epochs=20": "epochs=5"}
 
 
 def test_the_tutorial(tmp_path, monkeypatch):
@@ -27,6 +26,8 @@ def test_the_tutorial(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").exists()
     assert space["verdict"].status != "PASS"
     assert space["checks"]["typicality"].status == "PASS"
+    few, many = (space["fitted"].sample(500, space[k])["drift"].std() for k in ("few", "many"))
+    assert many < 0.7 * few
 
 
 @pytest.mark.parametrize("name", ["lif_fast", "lif_original"])
