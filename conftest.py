@@ -6,7 +6,7 @@ import pytest
 BACKENDS = {
     "inferkit_sbi": "torch", "inferkit_bayesflow": "keras",
     "inferkit_vbjax": "jax", "inferkit_numpyro": "jax", "inferkit_mrsds": "jax-mrsds",
-    "inferkit_tvb": "tvb", "inferkit_brian2": "brian2", "inferkit_bayesflow": "keras",
+    "inferkit_tvb": "tvb", "inferkit_brian2": "brian2",
 }
 
 
