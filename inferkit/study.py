@@ -269,7 +269,7 @@ class Study:
             self.prior if "parameters" in self.has else None, view, self.seed, folder, tag, table,
             inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
-            self.log_likelihood, self.reporter.event, self._run,
+            self.log_likelihood, self.reporter.event, self._run, self.job,
             self.executor,
         )
 

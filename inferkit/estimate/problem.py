@@ -14,19 +14,22 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from inferkit import plugins, seeds
-from inferkit.data import Dataset, Output, Parameter
+from inferkit.data import Chunk, Dataset, Job, Output, Parameter
 from inferkit.errors import EstimatorError, StoreError
 from inferkit.features import View, flatten
+from inferkit.features.observe import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
-from inferkit.simulate import points
-from inferkit.store import Simulations, Store, write_atomic
+from inferkit.simulate import points, run_chunk
+from inferkit.store import SentShard, Simulations, Store, write_atomic
+
+STREAM = 1 << 41  # rounds that no store holds
 
 
 class Proposal(Protocol):
@@ -70,6 +73,7 @@ class Problem:
     log_likelihood: Callable | None = None
     show: Callable[[str, dict], None] = lambda event, values: None
     _run: Callable[[Callable, int, int], Any] | None = None
+    _job: Callable[[], Job] | None = None
     executor: Component | None = None
     _step: int = 0
 
@@ -129,6 +133,33 @@ class Problem:
         unpacked = self.prior.unpack(matrix)
         self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(matrix))
         return self.training(Simulations(self.simulations.store, plan.round, stop=len(matrix)))
+
+    def stream(self, proposal: Proposal, n: int, *, step: int) -> Training:
+        """The same in this process, and forgotten: for a cheap simulator whose rows are used once.
+
+        Nothing is stored.  Parameters and seeds are a function of (study seed, step), so a fit
+        that is begun again sees the same rows; failed ones are left out.
+        """
+        if self._job is None:
+            raise EstimatorError("this problem cannot simulate")
+        matrix = np.asarray(proposal.sample(n, seeds.generator(self.seed, "theta", STREAM, step)))
+        chunk = Chunk(f"stream-{step}", STREAM + step, np.arange(n), self.prior.unpack(matrix))
+        receipt = run_chunk(replace(self._job(), store=None), chunk)
+        if receipt.error is not None:
+            raise receipt.error
+        parts = []
+        for name, data in receipt.payload:
+            rows = SentShard(name, data).rows()
+            ok = np.flatnonzero(rows.status == 0)
+            if len(ok):
+                inputs = {k: v[ok] for k, v in rows.x.items()}
+                parts.append((rows.index[ok], self.view(inputs)))
+        if not parts:
+            raise EstimatorError(f"all {n} simulations failed: {'; '.join(receipt.messages[:1])}",
+                                 fix="inferkit check study.toml")
+        index = np.concatenate([at for at, _ in parts])
+        inputs = {k: stack([part[k] for _, part in parts]) for k in parts[0][1]}
+        return Training(matrix[index], inputs, np.ones(len(index), bool), index, STREAM + step)
 
     def each(self, function: Callable, among: Iterable[dict[str, Any]], *, step: str = "each",
              timeout: float | None = None) -> list[dict]:

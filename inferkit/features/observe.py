@@ -24,7 +24,7 @@ def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
         if len({view.trials_of(e) for e in each}) > 1:
             raise DataError("observations have different numbers of trials",
                             fix="ask for them one at a time")
-        return {k: _stack([e[k] for e in each]) for k in each[0]}, True
+        return {k: stack([e[k] for e in each]) for k in each[0]}, True
     sets = view.trials is not None or isinstance(observed, Trials)
     if isinstance(observed, Trials):
         observed = observed.x
@@ -138,7 +138,8 @@ def _finite(name: str, value: Any, output: Output | None) -> np.ndarray:
     return array
 
 
-def _stack(values: list[Any]) -> Any:
+def stack(values: list[Any]) -> Any:
+    """Batches of one input, end to end."""
     if isinstance(values[0], Ragged):
         return Ragged.from_rows([r for v in values for r in v])
     return np.concatenate(values)

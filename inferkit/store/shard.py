@@ -282,3 +282,14 @@ class Shard:
             return row_crcs(self.rows()) != self.tensor("crc")
         except (ValueError, IndexError, OverflowError):  # flipped lengths of a ragged output
             return np.ones(len(self), bool)
+
+
+class SentShard(Shard):
+    """A shard's bytes, which are in no file (yet): what a receipt brings along."""
+
+    def __init__(self, name: str, data: bytes):
+        self._data = data
+        super().__init__(Path(name))
+
+    def _content(self) -> bytes:
+        return self._data

@@ -20,13 +20,13 @@ from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.features import flatten
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NLEConfig
 from inferkit_sbi.density import Validity, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.mixed import Likelihood, Scale
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
 from inferkit_sbi.rows import parts_of, singles, spread
-from inferkit_sbi.space import Space
 
 WIDE = 100
 

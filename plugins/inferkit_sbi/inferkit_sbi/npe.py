@@ -18,6 +18,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NPEConfig
 from inferkit_sbi.density import PACE, flow, load_arrays
 from inferkit_sbi.direct import Engine
@@ -31,7 +32,6 @@ from inferkit_sbi.rounds import (
     matched_gaussian,
 )
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
 
 
 class Network(nn.Module):

@@ -20,6 +20,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NREConfig
 from inferkit_sbi.density import Classifier, load_arrays
 from inferkit_sbi.inputs import Inputs, inputs_for
@@ -28,7 +29,6 @@ from inferkit_sbi.nle import restored_validity
 from inferkit_sbi.npe import usable
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal
 from inferkit_sbi.rows import parts_of, singles, spread
-from inferkit_sbi.space import Space
 
 
 class Ratio(nn.Module):

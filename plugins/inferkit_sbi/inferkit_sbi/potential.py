@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from inferkit.estimate import Problem, Training
+from inferkit.prior.space import Space, log_phi
 from inferkit_sbi import mcmc, variational
 from inferkit_sbi.density import Validity, arrays_of
 from inferkit_sbi.rows import Batch, Stored, Table
-from inferkit_sbi.space import Space, log_phi
 from inferkit_sbi.train import one_thread, train
 
 NORMALISING = 20_000

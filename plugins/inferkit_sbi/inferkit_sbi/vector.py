@@ -26,6 +26,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import FMPEConfig, NPSEConfig
 from inferkit_sbi.density import load_arrays
 from inferkit_sbi.direct import Engine
@@ -34,7 +35,6 @@ from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.npe import usable
 from inferkit_sbi.rounds import Proposal
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
 
 PIECE = 20_000
 REPEATS = 8

@@ -15,11 +15,11 @@ import torch
 from inferkit_sbi import embed, mcmc
 from inferkit_sbi.config import Flow, NPEConfig
 from inferkit_sbi.inputs import Inputs, inputs_for
-from inferkit_sbi.space import Space, log_phi
 
 import inferkit as ik
 from inferkit.data import Output
 from inferkit.errors import ConfigError, DataError, EstimatorError
+from inferkit.prior.space import Space, log_phi
 
 QUICK = {"epochs": 40, "patience": 10, "hidden": 24, "transforms": 3, "batch": 100, "rate": 2e-3}
 
