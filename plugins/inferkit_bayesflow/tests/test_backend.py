@@ -19,6 +19,7 @@ import numpy as np
 import inferkit as ik
 from waves import estimator, wave_study
 """
+slow = pytest.mark.slow(reason="a process that imports and compiles all anew")
 has_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 has_sbi = pytest.mark.skipif(importlib.util.find_spec("inferkit_sbi") is None, reason="needs sbi")
 
@@ -37,8 +38,8 @@ NPE = 'ik.estimator("npe", density="maf", epochs=2, hidden=8, transforms=1)'
 
 @has_sbi
 @pytest.mark.parametrize("chosen, first", [
-    ("jax", "bayesflow"), ("torch", "bayesflow"), pytest.param("jax", "npe", marks=pytest.mark.slow),
-    pytest.param("torch", "npe", marks=pytest.mark.slow)])
+    ("torch", "bayesflow"), *(pytest.param(*pair, marks=slow) for pair in (
+        ("jax", "bayesflow"), ("jax", "npe"), ("torch", "npe")))])
 def test_sbi_trains_before_and_after(tmp_path, chosen, first):
     fits = [f'estimator(epochs=2, backend="{chosen}")', NPE]
     if first == "npe":
