@@ -4,7 +4,7 @@
     python benchmarks/mrsds.py speed --batch 64
     python benchmarks/mrsds.py peer                  (needs dynamax)
 
-Every line of output is JSON.  Quality is on held-out trials.
+Every line of output is JSON.  Quality is on held-out trials.  What was measured: docs/mrsds.md.
 """
 
 from __future__ import annotations

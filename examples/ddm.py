@@ -1,5 +1,7 @@
 """A drift-diffusion model of choices: one trial gives a choice and a reaction time.
 
+`simulate` is all that inference needs; the exact likelihood is here to compare with.
+
 Evidence starts half-way between 0 and `boundary`, drifts at rate `drift` with unit noise, and the first
 end that it reaches is the choice (1 the upper, 0 the lower); `ndt` is the time for all else.
 
@@ -54,3 +56,21 @@ def log_likelihood(theta, choice, rt):
     small /= np.sqrt(2 * np.pi * t**3)
     f = np.maximum(np.where(t > 0.3, large, small), 1e-300)
     return np.where(s > 0, np.log(f) - v * a / 2 - v**2 * s / 2 - 2 * np.log(a), -np.inf)
+
+
+def grid_posterior(x, prior, points=31):
+    """Means and sds of (drift, boundary, ndt) given trials, on a grid that is drawn in once."""
+    edges = list(prior.bounds())
+    for _ in range(2):
+        axes = [low + (high - low) * (np.arange(points) + 0.5) / points for low, high in edges]
+        theta = dict(zip(prior.names, (g.ravel() for g in np.meshgrid(*axes, indexing="ij"))))
+        parts = np.array_split(np.arange(points**3), points)
+        log_p = np.concatenate([log_likelihood({k: v[i] for k, v in theta.items()}, x["choice"],
+                                               x["rt"]).sum(axis=1) for i in parts])
+        w = np.exp(log_p - log_p.max())
+        mean = np.array([np.average(v, weights=w) for v in theta.values()])
+        sd = np.sqrt([np.average((v - m) ** 2, weights=w) for v, m in zip(theta.values(), mean)])
+        step = [(high - low) / points for low, high in edges]
+        edges = [(max(low, m - 6 * s - h), min(high, m + 6 * s + h))
+                 for (low, high), m, s, h in zip(edges, mean, sd, step)]
+    return mean, sd

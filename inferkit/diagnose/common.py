@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from inferkit.data import Ragged
+from inferkit.diagnose.context import Calibration, Context
 from inferkit.diagnose.uniform import FAIL, WARN
-from inferkit.diagnose.verdicts import Calibration, Context, Status, Verdict
+from inferkit.diagnose.verdicts import Status, Verdict
 from inferkit.features import FEATURES, View
 
 FEW_NAMES = 50

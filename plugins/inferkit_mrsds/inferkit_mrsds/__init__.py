@@ -13,7 +13,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["export_mat", "import_config", "read", "recovery", "select"]
-_HOMES = {"export_mat": "files", "import_config": "files", "read": "files",
+_HOMES = {"export_mat": "export", "import_config": "files", "read": "files",
           "recovery": "analyse.recovery", "select": "selection"}
 
 

@@ -6,7 +6,7 @@ in units of each neuron's sd, times in bins and steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from inferkit.errors import ConfigError
@@ -138,7 +138,8 @@ class Training:
     after
     which a stage stops (0: never).  average: decay of the running mean of the parameters (0: none).
     init: how states begin: "arhmm" fits linear dynamics to principal components, "random" does not;
-    init_steps: for which its states are kept.  restarts: of that fit.
+    init_steps: for which its states are held, and released over as many more (freed at once, states
+    drift to explain noise).  restarts: of that fit.
     """
 
     steps: int = 1500
@@ -156,7 +157,7 @@ class Training:
     patience: int = 0
     average: float = 0.0
     init: Literal["arhmm", "random"] = "arhmm"
-    init_steps: int = 200
+    init_steps: int = 500
     restarts: int = 8
 
 
@@ -217,6 +218,15 @@ class MRSDSConfig:
                 raise ConfigError(f"{where} is {list(sizes)}", allowed="sizes of 1 or more")
         if min(self.objective.temperature) <= 0:
             raise ConfigError(f"temperature is {list(self.objective.temperature)}", allowed="above 0")
+
+
+def program(c: MRSDSConfig) -> MRSDSConfig:
+    """The settings without those that no compiled program depends on: fits that differ in nothing else
+    are compiled once."""
+    kept = {k: getattr(c.training, k) for k in ("clip", "drop", "drop_trials", "drop_score", "average",
+                                                "init_steps")}
+    return replace(c, fits=1, baseline=False, model_seed=0, device="auto", region_sizes=(),
+                   training=Training(**kept))
 
 
 def at_least(part: Any, where: str, **least: float) -> None:

@@ -20,7 +20,7 @@ from inferkit_mrsds.analyse import draws as compiled
 from inferkit_mrsds.analyse import messages as message_terms
 from inferkit_mrsds.analyse import predict
 from inferkit_mrsds.analyse.messages import Messages
-from inferkit_mrsds.config import MRSDSConfig
+from inferkit_mrsds.config import MRSDSConfig, program
 from inferkit_mrsds.data import Layout, Trials, given_trials
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train.fit import Fitted, to_batch
@@ -29,6 +29,7 @@ from inferkit_mrsds.train.fit import Fitted, to_batch
 class Engine:
     def __init__(self, c: MRSDSConfig, fitted: Fitted, data: Trials):
         self.c, self.model, self.layout, self.data = c, fitted.model, fitted.layout, data
+        self.program = program(c)  # what compiled functions are told
         self.train, self.test, self.info = fitted.train, fitted.test, fitted.info
 
     # -- data ------------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ class Engine:
 
     def _draw(self, t: Trials, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         with compiled.device(self.c):
-            out = compiled.posterior(self.model, self._batch(t), jax.random.key(seed), self.c)
+            out = compiled.posterior(self.model, self._batch(t), jax.random.key(seed), self.program)
         blank = ~t.mask
         x = np.array(out.x)
         x[blank] = np.nan
@@ -81,7 +82,8 @@ class Engine:
 
     def _still(self, t: Trials) -> compiled.Draw:
         with compiled.device(self.c):
-            return compiled.posterior(self.model, self._batch(t), jax.random.key(0), self.c, still=True)
+            return compiled.posterior(self.model, self._batch(t), jax.random.key(0), self.program,
+                                      still=True)
 
     def states(self, x: Any = None, *, n: int = 8, seed: int = 0) -> np.ndarray:
         """Probability of each state, (trial, time, K), averaged over n draws of the latents."""
@@ -94,7 +96,7 @@ class Engine:
         if self.c.K == 1:
             return np.where(t.mask, 0, -1)
         with compiled.device(self.c):
-            path = compiled.best_path(self.model, self._batch(t), jax.random.key(0), self.c)
+            path = compiled.best_path(self.model, self._batch(t), jax.random.key(0), self.program)
         return np.where(t.mask, np.asarray(path), -1)
 
     def activity(self, x: Any = None) -> np.ndarray:
@@ -105,6 +107,19 @@ class Engine:
     def _expected(self, latents: Any, t: Trials) -> np.ndarray:
         with compiled.device(self.c):
             out = compiled.expected(self.model, jnp.asarray(latents), jnp.asarray(t.session))
+        return self._neurons(out, t)
+
+    def along(self, x: Any = None) -> compiled.Along:
+        """Log odds of changes, log densities by state, and activity predicted a bin ahead."""
+        t = self.trials(x)
+        with compiled.device(self.c):
+            out = compiled.along(self.model, self._batch(t), self.program)
+        a, b = (np.where(t.mask.reshape(*t.mask.shape, *[1] * (v.ndim - 2)), v, np.nan)
+                for v in map(np.asarray, out[:2]))
+        return compiled.Along(a, b, self._neurons(out.activity, t))
+
+    def _neurons(self, out: Any, t: Trials) -> np.ndarray:
+        """The model's (R, B, T, M) as the data's (B, T, N), NaN behind a trial's end."""
         y = self.layout.gather(np.asarray(out), t.session)
         if y.shape[1] == t.y.shape[1]:
             y[~t.mask] = np.nan
@@ -117,7 +132,7 @@ class Engine:
         with compiled.device(self.c):
             batch = self._batch(t)
             return np.mean([np.asarray(compiled.posterior(
-                model or self.model, batch, jax.random.key(seed + i), self.c).elbo)
+                model or self.model, batch, jax.random.key(seed + i), self.program).elbo)
                 for i in range(n)], 0)
 
     # -- dynamics --------------------------------------------------------------------------------

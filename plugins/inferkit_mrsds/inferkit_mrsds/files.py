@@ -1,8 +1,7 @@
-"""Files of the original program: its array files in, its YAML configs in, its `*_latents.mat` out.
+"""Files of the original program: its array files in, its YAML configs in.
 
     inferkit_mrsds.read("session.mat")              ys, us, region_sizes, and the truth if it is there
     inferkit_mrsds.import_config("toy.yaml", K=2)    settings of `ik.estimator("mrsds", **…)`
-    inferkit_mrsds.export_mat(engine, "x_latents.mat")
 """
 
 from __future__ import annotations
@@ -215,55 +214,3 @@ def _yaml(file: Path) -> Mapping[str, Any]:
     if not isinstance(told, Mapping):
         raise ConfigError(f"{file} holds {type(told).__name__}", allowed="a table: data, model, …")
     return told
-
-
-# -- results ---------------------------------------------------------------------------------------
-
-
-def export_mat(engine: Any, path: str | Path) -> Path:
-    """What the original kept of a fit, under its names: arrays (trial, time, …), 0 behind a trial's
-    end.
-
-    Its training curves, and log_a/log_b, are in metrics.jsonl and `posterior.info` instead.
-    """
-    from scipy.io import savemat
-
-    out: dict[str, Any] = {}
-    for name, rows in (("train", engine.train), ("test", engine.test)):
-        if not len(rows):
-            continue
-        t = engine.data.select(rows)
-        flat = (len(t), t.y.shape[1], -1)
-        x = engine.latents(t)
-        p = engine.states(t)
-        m = engine.messages(t)
-        with np.errstate(divide="ignore"):
-            log_p = np.log(np.maximum(p, 1e-30))
-        out |= {
-            f"xs_{name}": x.reshape(flat),
-            f"zs_{name}": p,
-            f"us_{name}": t.u,
-            f"ys_{name}": t.y,
-            f"ys_recon_{name}": engine.activity(t),
-            f"{name}_ids": rows,
-            f"{name}_lengths": t.lengths,
-            f"msgs_{name}": np.concatenate([_with_own(m), m.inputs[:, :, :, None]], 3),
-            f"norms_{name}": m.norms,
-            "zs_logprob" if name == "train" else "zs_logprob_test": log_p,
-        }
-    dyn = engine.model.generative.dynamics
-    out["latent_region_sizes"] = np.full(dyn.R, dyn.d)
-    out["elbos"] = np.asarray(engine.info["curves"]["elbo"])
-    out["log_pys"] = np.asarray(engine.info["curves"]["log_y"])
-    out["cosmooth_r2s"] = engine.cosmooth().r2
-    file = Path(path)
-    savemat(file, {k: np.nan_to_num(v) for k, v in out.items()})
-    return file
-
-
-def _with_own(m: Any) -> np.ndarray:
-    """Centred messages with each region's own step on the diagonal, (…, target, source, latent)."""
-    out = m.centred.copy()
-    for r in range(out.shape[2]):
-        out[:, :, r, r] = m.own[:, :, r]
-    return out

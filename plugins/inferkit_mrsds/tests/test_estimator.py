@@ -5,8 +5,6 @@ import pytest
 import inferkit as ik
 from inferkit.testing import ObservationsSuite, PluginSuite
 
-QUICK = {"steps": 40, "evaluate": 20, "batch": 12, "warmup": 10, "init_steps": 20, "restarts": 2}
-
 
 class TestPlugin(PluginSuite):
     @pytest.fixture
@@ -20,8 +18,8 @@ class TestPlugin(PluginSuite):
 
 class TestSwitching(ObservationsSuite):
     @pytest.fixture
-    def component(self):
-        return ik.estimator("mrsds", K=2, training=QUICK)
+    def component(self, quick):
+        return ik.estimator("mrsds", K=2, training=quick)
 
     @pytest.fixture
     def observed(self, wells):
@@ -32,3 +30,12 @@ class TestSwitching(ObservationsSuite):
         ]  # trials of several lengths
         data["us"] = [u[: 75 - 3 * (i % 4)] for i, u in enumerate(data["us"])]
         return data
+
+    def test_checks_and_report(self, study):
+        study.fit()
+        checks = {v.name: v for v in study.check()}
+        for name in ("mrsds-baselines", "mrsds-forecast", "mrsds-messages", "mrsds-predictive"):
+            assert checks[name].status != "NOT RUN", checks[name]
+        assert checks["mrsds-stability"].status == "NOT RUN"
+        page = study.report().read_text()
+        assert "State of each trial over time" in page and "Size of each centred message" in page

@@ -93,7 +93,11 @@ def built(c, data):
     return t, layout, Model.create(jax.random.key(3), c, S, R, M, t.u.shape[-1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = ("control", "mean-field K=1")  # each compiles for itself, and little differs
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in SLOW)) for k in KINDS])
 def test_padding_changes_nothing(kind, linear):
     c = config(**KINDS[kind], encoder={"blocks": 1})
     t, layout, model = built(c, linear)

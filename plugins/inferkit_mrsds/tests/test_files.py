@@ -82,8 +82,13 @@ def test_results_under_the_original_names(fitted, tmp_path):
     n, T = len(fitted.train), fitted.data.y.shape[1]
     assert held["xs_train"].shape == (n, T, 4) and held["zs_train"].shape == (n, T, 2)
     assert held["msgs_test"].shape == (len(fitted.test), T, 2, 3, 2)
-    assert held["ys_recon_test"].shape == (len(fitted.test), T, 15)
+    assert held["ys_recon_test"].shape == (len(fitted.test), T, 18)
     assert np.allclose(np.exp(held["zs_logprob"]), held["zs_train"], atol=1e-6)
+    assert held["loga_train"].shape == (n, T, 2, 2) and held["logb_test"].shape[1:] == (T, 2)
+    assert np.allclose(np.exp(held["loga_train"][:, 1:]).sum(-1), 1, atol=1e-4)
+    assert 0 < held["test_gen1_r2s"] < held["test_r2s"] <= 1
+    looks = len(fitted.info["loss"])
+    assert all(held[k].size == looks for k in ("elbos", "log_pys", "lrs", "temps"))
     assert list(held["test_ids"].ravel()) == list(fitted.test)
 
 
@@ -100,9 +105,12 @@ def test_selection_over_an_executor(tmp_path):
     x = ik.simulator("double-well", neurons=[5, 5], bins=30).build().dataset(12)
     data = {k: x[k] for k in ("ys", "us", "region_sizes")}
     t = {"steps": 10, "evaluate": 10, "warmup": 2, "batch": 8, "restarts": 1}
-    found = inferkit_mrsds.select(data, K=[1], d=[1, 2], path=tmp_path / "s", quiet=True, training=t,
-                                  inference="svae", executor=ik.executor("local", workers=0))
-    assert len(found.rows) == 2 and found.best in {(1, 1), (1, 2)} and "choose K = 1" in str(found)
-    again = inferkit_mrsds.select(data, K=[1], d=[1, 2], path=tmp_path / "s", quiet=True, training=t,
-                                  inference="svae", executor=ik.executor("local", workers=0))
-    assert [r["cosmooth_r2"] for r in again.rows] == [r["cosmooth_r2"] for r in found.rows]
+
+    def select():
+        return inferkit_mrsds.select(data, K=[1], d=[1], seeds=(0, 1), path=tmp_path / "s", quiet=True,
+                                     training=t, inference="svae",
+                                     executor=ik.executor("local", workers=0))
+
+    found = select()
+    assert len(found.rows) == 2 and found.best == (1, 1) and "choose K = 1" in str(found)
+    assert [r["cosmooth_r2"] for r in select().rows] == [r["cosmooth_r2"] for r in found.rows]

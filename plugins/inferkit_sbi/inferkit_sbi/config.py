@@ -132,8 +132,8 @@ class _Sampled(_Common):
 
 @dataclass(frozen=True)
 class NLEConfig(_Sampled):
-    """density: sbi's density estimators; "auto" is "nsf" for data of one dimension, where the flow of
-    "maf" is a Gaussian, and "maf" else.  Whole numbers have probabilities, beside the density.
+    """density: sbi's density estimators; "auto" is "maf", and for data of one dimension a mixture of
+    Gaussians.  Whole numbers among the data have probabilities, beside the density.
     """
 
     density: Flow | Literal["auto"] = "auto"

@@ -136,24 +136,30 @@ class Attention(nn.Module):
 
 
 class Trials(nn.Module):
-    """A set of trials (batch, trials, …): the same network on each, averaged, then another.
+    """A set of trials (batch, trials, …): the same network on each, pooled, then another.
 
-    The second one is told the logarithm of their number, which says how sure it may be.  `weights`
-    (batch, trials) leave trials out: 0, and elsewhere 1 over the number left.
+    Pooled are the mean and the maximum: a mean alone hardly sees where a distribution begins (the
+    time before any reaction).  The second network is told the logarithm of their number, which says
+    how sure it may be.  `weights` (batch, trials) leave trials out: 0, and elsewhere 1 over the number
+    left.
     """
 
     def __init__(self, size: int, hidden: int, out: int):
         super().__init__()
         self.each = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
                                   nn.SiLU(), nn.Linear(hidden, hidden))
-        self.all = _mlp(hidden + 1, hidden, out)
+        self.all = _mlp(2 * hidden + 1, hidden, out)
 
     def forward(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        if weights is None:
-            weights = torch.full(x.shape[:2], 1 / x.shape[1], dtype=x.dtype, device=x.device)
         each = self.each(x.flatten(2))
-        mean = torch.einsum("bt,btk->bk", weights, each)
-        return self.all(torch.cat([mean, -weights.amax(1, keepdim=True).log()], 1))
+        if weights is None:
+            number = x.new_full((len(x), 1), x.shape[1])
+            mean, most = each.mean(1), each.amax(1)
+        else:
+            number = 1 / weights.amax(1, keepdim=True)
+            mean = torch.einsum("bt,btk->bk", weights, each)
+            most = each.masked_fill(weights[..., None] == 0, -torch.inf).amax(1)
+        return self.all(torch.cat([mean, most, number.log()], 1))
 
 
 def some_trials(batch: int, low: int, high: int, device: torch.device) -> torch.Tensor:

@@ -17,10 +17,15 @@ in every epoch, so that masses become boxes, wide ones near 0, and a probability
     P(k) = int_(-1/2)^(1/2) q(asinh(k + u)) |dy/du| du,
 
 the mean over POINTS points at which it is evaluated.
+
+Where y is one number, its density is a mixture of Gaussians (in one dimension an autoregressive flow
+is a single one).  Then nothing but the mixture depends on a trial: its parameters are computed once for
+each z and c, and the likelihood of hundreds of trials costs little more than that of one.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +41,8 @@ from inferkit_sbi.density import PACE, flow
 FEW, OFTEN = 20, 5
 WIDEST = 2**20  # steps of a lattice; beyond, it is as good as continuous, and float32 ends
 POINTS = 4
+SHORT = 64  # combinations
+SHARPEST = 6.0  # log of the narrowest component's sd, in those of the data
 SKEWED = 1.0
 PLAIN, LOG, LATTICE, CATEGORY = "plain", "log", "lattice", "few"
 
@@ -47,28 +54,30 @@ class Scale(nn.Module):
     signal on a large number (times since 1970).
     """
 
-    def __init__(self, shapes: Mapping[str, Any], kinds: list[str] | None = None, values: int = 0):
+    def __init__(self, shapes: Mapping[str, Any], kinds: list[str] | None = None,
+                 counts: list[int] | None = None):
         super().__init__()
         self.shapes = {k: tuple(v) for k, v in shapes.items()}
         self.width = int(sum(np.prod(s, dtype=int) for s in self.shapes.values()))
         self.kinds = list(kinds or [PLAIN] * self.width)
         for name, fill in (("centre", 0.0), ("scale", 1.0), ("origin", 0.0), ("step", 1.0)):
             self.register_buffer(name, torch.full((self.width,), fill, dtype=torch.float64))
-        # The values of each column with few of them, the rest NaN.
-        self.register_buffer("values", torch.full((self.width, values), float("nan"),
-                                                  dtype=torch.float64))
+        self.counts = list(counts or [])  # how many values each column of few has
+        self.register_buffer("values", torch.full((len(self.counts), max(self.counts, default=0)),
+                                                  float("nan"), dtype=torch.float64))
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any]) -> Scale:
         """Kinds and scales from training rows."""
         x = flatten(inputs)
         told = [_kind(column) for column in x.T]
-        most = max((len(v) for kind, v in told if kind == CATEGORY), default=0)
-        made = cls({k: np.shape(v)[1:] for k, v in inputs.items()}, [k for k, _ in told], most)
+        few = [values for kind, values in told if kind == CATEGORY]
+        made = cls({k: np.shape(v)[1:] for k, v in inputs.items()}, [kind for kind, _ in told],
+                   [len(values) for values in few])
+        for row, values in zip(made.values, few):
+            row[: len(values)] = torch.as_tensor(values)
         for j, (kind, values) in enumerate(told):
-            if kind == CATEGORY:
-                made.values[j, : len(values)] = torch.as_tensor(values)
-            elif kind == LATTICE:
+            if kind == LATTICE:
                 made.origin[j], made.step[j] = _origin(values), values[1]
         y = made._moved(x)
         sd = y.std(axis=0)
@@ -78,26 +87,28 @@ class Scale(nn.Module):
         return made
 
     def like(self) -> Scale:
-        made = Scale(self.shapes, self.kinds, self.values.shape[1])
+        made = Scale(self.shapes, self.kinds, self.counts)
         made.load_state_dict(self.state_dict())
         return made
 
     @classmethod
     def rebuilt(cls, meta: Mapping[str, Any]) -> Scale:
         """As it was when `meta` was made; numbers come with the weights."""
-        return cls(meta["shapes"], meta.get("columns"), meta.get("values", 0))
+        return cls(meta["shapes"], meta.get("columns"), meta.get("counts"))
 
     def meta(self) -> dict:
         return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "columns": self.kinds,
-                "values": self.values.shape[1]}
+                "counts": self.counts}
 
     def at(self, *kinds: str) -> list[int]:
         """The columns of these kinds."""
         return [j for j, kind in enumerate(self.kinds) if kind in kinds]
 
-    def counts(self) -> list[int]:
-        """How many values each column of few has."""
-        return [int((~torch.isnan(self.values[j])).sum()) for j in self.at(CATEGORY)]
+    @property
+    def few(self) -> list[tuple[int, np.ndarray]]:
+        """The columns of few values, and those."""
+        return [(j, row[:count].numpy()) for j, row, count in
+                zip(self.at(CATEGORY), self.values, self.counts)]
 
     def columns(self, inputs: Mapping[str, Any]) -> np.ndarray:
         """Training rows as the network takes them."""
@@ -111,11 +122,10 @@ class Scale(nn.Module):
                                  fix="features that are defined for your data, or estimator npe")
         names = [k + "".join(f"[{i}]" for i in where)
                  for k, shape in self.shapes.items() for where in np.ndindex(*shape)]
-        for j in self.at(CATEGORY):
-            known = self.values[j].numpy()
+        for j, known in self.few:
             if (strange := x[~np.isin(x[:, j], known), j]).size:
                 raise DataError(f"{names[j]} = {strange[0]:g}, which no simulation gave",
-                                allowed=", ".join(f"{v:g}" for v in known[~np.isnan(known)]))
+                                allowed=", ".join(f"{v:g}" for v in known))
         for j in self.at(LOG):
             if (x[:, j] <= 0).any():
                 raise DataError(f"{names[j]} = {x[:, j].min():g}, and all simulations gave more than 0")
@@ -145,8 +155,7 @@ class Scale(nn.Module):
         y = (self._moved(x) - self.centre.numpy()) / self.scale.numpy()
         for j in self.at(LATTICE):  # the network adds noise to the steps themselves
             y[:, j] = self._steps(x, j)
-        for j, count in zip(self.at(CATEGORY), self.counts()):
-            known = self.values[j, :count].numpy()
+        for j, known in self.few:
             y[:, j] = np.abs(x[:, j, None] - known).argmin(axis=1)
         return y
 
@@ -184,6 +193,37 @@ def _origin(lattice: np.ndarray) -> float:
     return low
 
 
+class Mixture(nn.Module):
+    """A mixture of Gaussians over one number, given a condition."""
+
+    def __init__(self, condition: int, hidden: int, components: int):
+        super().__init__()
+        self.net = _head(condition, hidden, 3 * components)
+        with torch.no_grad():  # apart from each other at first
+            self.net[-1].bias[components : 2 * components] = torch.linspace(-2, 2, components)
+
+    def parts(self, condition: torch.Tensor) -> torch.Tensor:
+        """(…, 3, components): log-weights, means, log-sds."""
+        w, m, s = self.net(condition).chunk(3, -1)
+        return torch.stack([torch.log_softmax(w, -1), m, SHARPEST * torch.tanh(s / SHARPEST)], -2)
+
+    @staticmethod
+    def density(y: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+        """log q of numbers y (…)."""
+        w, m, s = parts.unbind(-2)
+        z = (y[..., None] - m) * torch.exp(-s)
+        return torch.logsumexp(w - s - 0.5 * z**2, -1) - 0.5 * math.log(2 * math.pi)
+
+    def log_prob(self, y: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """As flows have it: y (1, n, 1)."""
+        return self.density(y[..., 0], self.parts(condition))
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+                         nn.Linear(hidden, outputs))
+
+
 class Likelihood(nn.Module):
     """log q(x | z) of rows that `Scale` has made."""
 
@@ -192,19 +232,21 @@ class Likelihood(nn.Module):
         self.inputs = inputs
         self.few, self.smooth = inputs.at(CATEGORY), inputs.at(PLAIN, LOG, LATTICE)
         self.lattice = [self.smooth.index(j) for j in inputs.at(LATTICE)]
-        counts, condition = inputs.counts(), dim
+        counts, condition = inputs.counts, dim
         self.heads = nn.ModuleList()
         for count in counts:
-            self.heads.append(nn.Sequential(
-                nn.Linear(condition, config.hidden), nn.SiLU(), nn.Linear(config.hidden, config.hidden),
-                nn.SiLU(), nn.Linear(config.hidden, count)))
+            self.heads.append(_head(condition, config.hidden, count))
             condition += count
         self.sizes = counts
-        # In one dimension an autoregressive flow is a Gaussian, whatever its depth.
-        density = ("nsf" if len(self.smooth) == 1 else "maf"
-                   ) if config.density == "auto" else config.density
-        self.flow = flow(density, len(self.smooth), condition, config) if self.smooth else None
+        density = "maf" if config.density == "auto" else config.density
+        single = len(self.smooth) == 1 and config.density == "auto"
+        self.flow = (None if not self.smooth
+                     else Mixture(condition, config.hidden, config.components) if single
+                     else flow(density, len(self.smooth), condition, config))
         self.pace = PACE.get(density, 1.0) if self.smooth else 1.0
+        # Numbers of all combinations of the few values, where that is a short list.
+        self.short = (self.flow is None or single) and not self.lattice and (
+            0 < math.prod(counts) <= SHORT)
 
     def log_prob(self, s: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         total, condition = torch.zeros(len(s), device=s.device), z
@@ -223,6 +265,30 @@ class Likelihood(nn.Module):
             return total + self._with_noise(y, noise, condition)
         each = [self._with_noise(y, u, condition) for u in spread_points(len(self.lattice), y)]
         return total + torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
+
+    def of_trials(self, s: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The sum over trials of log q: rows s (n, trials, …), z (n, dim)."""
+        n, m = s.shape[:2]
+        if not self.short:
+            rows = z[:, None].expand(n, m, -1).reshape(n * m, -1)
+            return self.log_prob(s.reshape(n * m, -1), rows).reshape(n, m).sum(1)
+        each = list(itertools.product(*map(range, self.sizes)))
+        condition, log_p = z[:, None].expand(n, len(each), -1), torch.zeros(n, len(each))
+        for j, (head, count) in enumerate(zip(self.heads, self.sizes)):
+            value = torch.tensor([combination[j] for combination in each])
+            logits = torch.log_softmax(head(condition), -1)
+            log_p = log_p + logits.gather(2, value.expand(n, -1)[..., None])[..., 0]
+            one_hot = nn.functional.one_hot(value, count).to(z.dtype).expand(n, -1, -1)
+            condition = torch.cat([condition, one_hot], 2)
+        which = torch.zeros(n, m, dtype=torch.long)
+        for j, count in zip(self.few, self.sizes):
+            which = which * count + s[:, :, j].long()
+        total = log_p.gather(1, which).sum(1)
+        if self.flow is None:
+            return total
+        parts = self.flow.parts(condition).flatten(2)
+        own = parts.gather(1, which[..., None].expand(n, m, parts.shape[2]))
+        return total + self.flow.density(s[:, :, self.smooth[0]], own.unflatten(2, (3, -1))).sum(1)
 
     def _with_noise(self, y: torch.Tensor, u: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         at = [self.smooth[j] for j in self.lattice]

@@ -35,6 +35,10 @@ class Engine(PotentialEngine):
     def score(self, net: Likelihood, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         return net.log_prob(x[0], z)
 
+    def score_trials(self, net: Likelihood, z: torch.Tensor, trials: list[torch.Tensor]
+                     ) -> torch.Tensor:
+        return net.of_trials(trials[0], z)
+
     def log_likelihood(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
         """log p(x | theta) of the data as they are, i.i.d. trials summed."""
         trials = [t[None] for t in self._trials(x)]

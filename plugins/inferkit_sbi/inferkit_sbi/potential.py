@@ -42,6 +42,13 @@ class PotentialEngine:
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
 
+    def score_trials(self, net: Any, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
+        """The sum over trials (k, T, …) of log L, for rows z (k, d)."""
+        k, t = len(z), trials[0].shape[1]
+        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
+        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
+        return self.score(net, repeated, flat).reshape(k, t).sum(1)
+
     def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         return self.nets[0].inputs.tensors(x)  # type: ignore[union-attr, operator]
 
@@ -57,11 +64,8 @@ class PotentialEngine:
 
     def log_l_tensor(self, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
         """The same, with gradients, constraints left out."""
-        k, t = len(z), trials[0].shape[1]
-        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
-        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
-        total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
-                             for net in self.nets])
+        t = trials[0].shape[1]
+        total = torch.stack([self.score_trials(net, z, trials) for net in self.nets])
         out = torch.logsumexp(total, 0) - np.log(len(self.nets))
         return out if self.validity is None else out + t / self.together * self.validity.log_prob(z)
 
@@ -71,16 +75,21 @@ class PotentialEngine:
 
     def sample_batch(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         sets = self._sets(x)
-        step = max(1, 20_000 // (self.config.chains * sets[0].shape[1]))
-        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng)
+        chains, several = self.config.chains, len(sets[0]) > 1 and sets[0].shape[1] > 1
+        if several:  # hundreds of sets of trials for the checks: fewer chains, longer ones
+            chains = min(chains, 20 + 5 * self.space.dim)
+        step = max(1, 20_000 // (chains * sets[0].shape[1]))
+        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng, chains)
                                for a in range(0, len(sets[0]), step)])
 
-    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
+    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator,
+                chains: int | None = None) -> np.ndarray:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
         m, dim = len(trials[0]), self.space.dim
         log_l = lambda z, which: self.log_l(z, [t[which] for t in trials])  # noqa: E731
         if self.config.sampler == "slice":
-            z, told = mcmc.sample(log_l, m, dim, n, self.config.chains, self.config.warmup, rng)
+            z, told = mcmc.sample(log_l, m, dim, n, chains or self.config.chains,
+                                  self.config.warmup, rng)
         elif self.config.sampler == "rejection":
             z, told = mcmc.reject(log_l, m, dim, n, rng)
         else:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from inferkit_mrsds.config import MRSDSConfig
 from inferkit_mrsds.infer import chain
-from inferkit_mrsds.infer.objective import Bound, Knobs, bound
+from inferkit_mrsds.infer.objective import Bound, Knobs, bound, predictions
 from inferkit_mrsds.model.model import Batch, Model
 
 
@@ -64,6 +64,22 @@ def best_path(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig) -> jax
     """Viterbi's states along the path through the centres, (B, T)."""
     out = evaluated(model, batch, key, c, still=True)
     return chain.viterbi(model.generative.states.start(), out.b, out.a, batch.mask)
+
+
+class Along(NamedTuple):
+    """What the model says along the posterior's centre."""
+
+    log_a: jax.Array  # (B, T, K, K) of the change into bin t, from and to; bin 0 has none
+    log_b: jax.Array  # (B, T, K) the density of x_t in each state, given x_{t-1}
+    activity: jax.Array  # expected, predicted one bin ahead
+
+
+@partial(jax.jit, static_argnames=("c",))
+def along(model: Model, batch: Batch, c: MRSDSConfig) -> Along:
+    out = evaluated(model, batch, jax.random.key(0), c, still=True)
+    ahead = predictions(model.generative, out.path, jnp.exp(out.log_gamma), batch.u, 1)[0]
+    a = jnp.concatenate([jnp.zeros_like(out.a[:, :1]), out.a], 1)
+    return Along(a, out.b, model.generative.emissions.mean(ahead, batch.session))
 
 
 @jax.jit

@@ -45,7 +45,7 @@ def forecast(engine: Engine, data: Trials, t: int, horizon: int, n: int, seed: i
     for i in range(n):
         with compiled.device(engine.c):
             k1, k2 = jax.random.split(jax.random.key(seed + 7 * i))
-            out = compiled.posterior(engine.model, batch, k1, engine.c)
+            out = compiled.posterior(engine.model, batch, k1, engine.program)
             x, z = compiled.run(engine.model, out.x[rows, t - 1], out.z[rows, t - 1], u, k2)
         xs.append(np.asarray(x))
         zs.append(np.asarray(z))
@@ -134,7 +134,7 @@ def _still(engine: Engine, t: Trials):
         )
         batch = engine._batch(t)._replace(
             seen=jnp.asarray(np.moveaxis(np.nan_to_num(standard), 2, 0), jnp.float32))
-        return compiled.posterior(engine.model, batch, jax.random.key(0), engine.c, still=True).x
+        return compiled.posterior(engine.model, batch, jax.random.key(0), engine.program, still=True).x
 
 
 def score(data: Trials, predicted: np.ndarray, neurons: np.ndarray, family: str) -> Cosmoothing:

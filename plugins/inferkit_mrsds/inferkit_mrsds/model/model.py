@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -75,6 +76,7 @@ class Model(eqx.Module):
     encoder: Encoder
 
     @staticmethod
+    @partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
     def create(key: jax.Array, c: MRSDSConfig, S: int, R: int, M: int, U: int) -> Model:
         kd, kz, ke, kq, k0 = jax.random.split(key, 5)
         K, d = c.K, c.d

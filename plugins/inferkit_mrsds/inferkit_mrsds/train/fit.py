@@ -15,11 +15,11 @@ import numpy as np
 
 from inferkit.errors import EstimatorError
 from inferkit.store import write_atomic
-from inferkit_mrsds.config import MRSDSConfig
+from inferkit_mrsds.config import MRSDSConfig, program
 from inferkit_mrsds.data import Layout, Trials, split
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train import start
-from inferkit_mrsds.train.loop import LOGGED, Held, Stage, Trainer, held_out_elbo, stages
+from inferkit_mrsds.train.loop import LOGGED, Held, Stage, Trainer, held_out_elbo, knobs, stages
 
 
 @dataclass
@@ -49,7 +49,7 @@ def fit(c: MRSDSConfig, t: Trials, seed: int = 0, folder: Path | None = None,
     plan = stages(c)
     state = Resume(folder, fingerprint(c, t, seed), number)
     start_seed = seed + 1000003 * (c.model_seed + 101 * number)
-    model = Model.create(jax.random.key(start_seed % 2**31), c, S, R, M, layout.U)
+    model = Model.create(jax.random.key(start_seed % 2**31), program(c), S, R, M, layout.U)
     given = None
     if not state.load(model, c):
         if folder is not None and number == 0:
@@ -95,13 +95,17 @@ def _stage(c: MRSDSConfig, trainer: Trainer, stage: Stage, look: Batch, state: R
                 fix="training.rate a third of it; look for huge values in ys",
             )
         candidate = held.average if c.training.average else held.model
-        elbo = float(held_out_elbo(candidate, look, jax.random.key(17), c))
+        elbo = float(held_out_elbo(candidate, look, jax.random.key(17), program(c)))
         state.seen(held, candidate, count, log, elbo)
+        at = stage.first + state.done
+        turned = {"rate": float(stage.learning_rate(jnp.asarray(state.done))),
+                  "temperature": float(knobs(c, jnp.asarray(at), trainer.total, False).temperature)}
+        for k, v in turned.items():
+            state.curves[k].append(v)
         told = {"step": stage.first + state.done, "elbo": float(log[-20:, 1].mean()),
                 "held_out_elbo": elbo, "seconds_a_step": (time.monotonic() - began) / count}
         show("training", told)
-        state.write({**told, "rate": float(stage.learning_rate(jnp.asarray(state.done))),
-                     **{k: float(v) for k, v in zip(LOGGED, log[-20:].mean(0))}})
+        state.write({**told, **turned, **{k: float(v) for k, v in zip(LOGGED, log[-20:].mean(0))}})
 
 
 class Resume:
@@ -117,7 +121,8 @@ class Resume:
         self.best: Model | None = None
         self.best_elbo, self.since = -np.inf, 0
         self.given: np.ndarray | None = None
-        self.curves: dict[str, list[float]] = {k: [] for k in (*LOGGED, "held")}
+        self.curves: dict[str, list[float]] = {
+            k: [] for k in (*LOGGED, "held", "rate", "temperature")}
 
     def seen(self, held: Held, candidate: Model, count: int, log: np.ndarray, elbo: float) -> None:
         self.held, self.done = held, self.done + count

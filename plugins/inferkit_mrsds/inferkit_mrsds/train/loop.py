@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from inferkit_mrsds.config import MRSDSConfig, Training
+from inferkit_mrsds.config import MRSDSConfig, Training, program
 from inferkit_mrsds.infer.objective import Knobs, bound, loss
 from inferkit_mrsds.model.model import Batch, Model
 
@@ -64,8 +64,8 @@ def knobs(c: MRSDSConfig, step: jax.Array, total: int, teaching: bool) -> Knobs:
     share = jnp.clip(step / max(o.beta_warmup, 1), 0.0, 1.0) if o.beta_warmup else 1.0
     beta = o.beta_start * (o.beta / o.beta_start) ** share if o.beta else 0.0
     hot, cold = o.temperature
-    temperature = hot * (cold / hot) ** (step / max(total, 1))
-    teacher = jnp.where(step < c.training.init_steps, 1.0, 0.0) if teaching else 0.0
+    temperature = hot * (cold / hot) ** (step / jnp.maximum(total, 1))
+    teacher = jnp.clip(2 - step / max(c.training.init_steps, 1), 0.0, 1.0) if teaching else 0.0
     return Knobs(beta, temperature, teacher)
 
 
@@ -98,7 +98,7 @@ def hide(batch: Batch, key: jax.Array, t: Training) -> Batch:
 
 @dataclass
 class Trainer:
-    """Compiled steps for one configuration and set of trials.
+    """The steps of one fit.
 
     data: all training trials as a Batch of arrays; given: responsibilities to start from, or None.
     """
@@ -109,15 +109,9 @@ class Trainer:
     seed: int
     total: int
 
-    def __post_init__(self):
-        self._compiled = jax.jit(self._steps, donate_argnums=1)
-
-    def optimiser(self) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(self.c.training.clip), optax.scale_by_adam())
-
     def start(self, model: Model) -> Held:
         copies = [jax.tree.map(jnp.array, model) for _ in range(2)]  # steps take their own over
-        return Held(copies[0], self.optimiser().init(model), copies[1])
+        return Held(copies[0], optimiser(self.c).init(model), copies[1])
 
     def run(self, held: Held, stage: Stage, first: int, count: int) -> tuple[Held, np.ndarray]:
         """`count` steps of a stage from its step `first`; what was logged of each."""
@@ -126,54 +120,63 @@ class Trainer:
         numbers = trial_numbers(self.seed, range(stage.first + first, stage.first + first + count),
                                 len(self.data.mask), batch)
         numbers = np.concatenate([numbers, np.zeros((most - count, batch), np.int32)])
-        held, log = self._compiled(stage, held, self.data, self.given, jnp.asarray(numbers), first,
-                                   count)
+        held, log = run_steps(stage, held, self.data, self.given, jnp.asarray(numbers), first, count,
+                              self.seed, self.total, program(self.c))
         return held, np.asarray(log)[:count]
 
-    def _steps(self, stage: Stage, held: Held, data: Batch, given: jax.Array | None,
-               numbers: jax.Array, first: jax.Array, count: jax.Array) -> tuple[Held, jax.Array]:
-        log = jnp.zeros((len(numbers), len(LOGGED)))
-        root = jax.random.key(self.seed)
 
-        def body(i: jax.Array, carry: tuple) -> tuple:
-            held, log = carry
-            held, row = self._step(stage, held, data, given, numbers[i], first + i, root)
-            return held, log.at[i].set(row)
+def optimiser(c: MRSDSConfig) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(c.training.clip), optax.scale_by_adam())
 
-        return jax.lax.fori_loop(0, count, body, (held, log))
 
-    def _step(self, stage: Stage, held: Held, data: Batch, given: jax.Array | None, rows: jax.Array,
-              step: jax.Array, root: jax.Array) -> tuple[Held, jax.Array]:
-        c = self.c
-        kh, kl = jax.random.split(jax.random.fold_in(root, stage.first + step))
-        batch = hide(data.take(rows), kh, c.training)
-        turned = knobs(c, stage.first + step, self.total, given is not None)
+@partial(jax.jit, static_argnames="c", donate_argnames="held")
+def run_steps(stage: Stage, held: Held, data: Batch, given: jax.Array | None, numbers: jax.Array,
+              first: jax.Array, count: jax.Array, seed: jax.Array, total: jax.Array, c: MRSDSConfig
+              ) -> tuple[Held, jax.Array]:
+    log = jnp.zeros((len(numbers), len(LOGGED)))
+    root = jax.random.key(seed)
 
-        (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(
-            held.model, batch, kl, c, turned, None if given is None else given[rows])
-        grads = self._fixed(grads, stage)
-        norm = optax.tree.norm(grads)
-        sound = jnp.isfinite(norm)  # a step without finite gradients changes nothing
-        grads = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), grads)
-        update, state = self.optimiser().update(grads, held.optimiser)
-        rate = stage.learning_rate(step) * sound
-        model = jax.tree.map(lambda a, g: a - rate * g, held.model, update)
-        decay = c.training.average
-        average = jax.tree.map(lambda m, a: decay * m + (1 - decay) * a, held.average, model)
-        return Held(model, state, average), jnp.stack([parts["loss"], parts["elbo"], parts["log_y"],
-                                                       parts["kl"], norm])
+    def body(i: jax.Array, carry: tuple) -> tuple:
+        held, log = carry
+        held, row = one_step(stage, held, data, given, numbers[i], first + i, root, total, c)
+        return held, log.at[i].set(row)
 
-    def _fixed(self, grads: Any, stage: Stage) -> Any:
-        """Gradients of what stays put are zero: Adam then leaves it alone."""
-        grads = eqx.tree_at(lambda g: g.encoder, grads, jax.tree.map(
-            lambda g: jnp.where(stage.frozen, 0.0, g), grads.encoder))
-        if not self.c.noise.trainable:
-            def scales(g: Any) -> list:
-                p = g.generative
-                return [p.raw_scale, p.raw_first_scale, p.emissions.raw_scale]
+    return jax.lax.fori_loop(0, count, body, (held, log))
 
-            grads = eqx.tree_at(scales, grads, [jnp.zeros_like(a) for a in scales(grads)])
-        return grads
+
+def one_step(stage: Stage, held: Held, data: Batch, given: jax.Array | None, rows: jax.Array,
+             step: jax.Array, root: jax.Array, total: jax.Array, c: MRSDSConfig
+             ) -> tuple[Held, jax.Array]:
+    kh, kl = jax.random.split(jax.random.fold_in(root, stage.first + step))
+    batch = hide(data.take(rows), kh, c.training)
+    turned = knobs(c, stage.first + step, total, given is not None)
+
+    (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(
+        held.model, batch, kl, c, turned, None if given is None else given[rows])
+    grads = fixed(grads, stage, c)
+    norm = optax.tree.norm(grads)
+    sound = jnp.isfinite(norm)  # a step without finite gradients changes nothing
+    grads = jax.tree.map(lambda g: jnp.where(sound, g, 0.0), grads)
+    update, state = optimiser(c).update(grads, held.optimiser)
+    rate = stage.learning_rate(step) * sound
+    model = jax.tree.map(lambda a, g: a - rate * g, held.model, update)
+    decay = c.training.average
+    average = jax.tree.map(lambda m, a: decay * m + (1 - decay) * a, held.average, model)
+    return Held(model, state, average), jnp.stack([parts["loss"], parts["elbo"], parts["log_y"],
+                                                   parts["kl"], norm])
+
+
+def fixed(grads: Any, stage: Stage, c: MRSDSConfig) -> Any:
+    """Gradients of what stays put are zero: Adam then leaves it alone."""
+    grads = eqx.tree_at(lambda g: g.encoder, grads, jax.tree.map(
+        lambda g: jnp.where(stage.frozen, 0.0, g), grads.encoder))
+    if not c.noise.trainable:
+        def scales(g: Any) -> list:
+            p = g.generative
+            return [p.raw_scale, p.raw_first_scale, p.emissions.raw_scale]
+
+        grads = eqx.tree_at(scales, grads, [jnp.zeros_like(a) for a in scales(grads)])
+    return grads
 
 
 @partial(jax.jit, static_argnames=("c", "draws"))

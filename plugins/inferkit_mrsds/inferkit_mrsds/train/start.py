@@ -126,30 +126,45 @@ def design(x: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 
 def arhmm(x: np.ndarray, u: np.ndarray, mask: np.ndarray, K: int, restarts: int,
-          rng: np.random.Generator, rounds: int = 40) -> np.ndarray:
-    """Responsibilities (B, T, K) of the likeliest of several fits."""
+          rng: np.random.Generator, rounds: int = 40, few: int = 60) -> np.ndarray:
+    """Responsibilities (B, T, K) of the likeliest of several fits to `few` of the trials, gone on with
+    on all of them."""
     phi = design(x, u)
     target = x.reshape(*x.shape[:2], -1)[:, 1:]
+    step = target - x.reshape(*x.shape[:2], -1)[:, :-1]
     live = mask[:, 1:]
-    best, kept = -np.inf, np.full((*mask.shape, K), 1.0 / K)
+    rows = np.sort(rng.permutation(len(x))[:few])
+    best = None
     for _ in range(restarts):
-        r = _segments(target - x.reshape(*x.shape[:2], -1)[:, :-1], live, K, rng)
-        score = -np.inf
-        A = np.full((K, K), 0.05 / max(K - 1, 1)) + np.eye(K) * (0.95 - 0.05 / max(K - 1, 1))
-        pi = np.full(K, 1.0 / K)
-        for _ in range(rounds):
-            b = _emit(phi, target, r, live)
-            total, r, moves = _chain(pi, b, A, live)
-            A = moves + 1.0 + 20.0 * np.eye(K)
-            A /= A.sum(1, keepdims=True)
-            pi = r[:, 0].mean(0) + 1e-3
-            pi /= pi.sum()
-            if total - score < 1e-5 * abs(total):
-                break
-            score = total
-        if total > best:
-            best, kept = total, np.concatenate([r[:, :1], r], 1)
-    return kept
+        r = _segments(step[rows], live[rows], K, rng)
+        found = _climb(phi[rows], target[rows], live[rows], r, rounds)
+        if best is None or found[0] > best[0]:
+            best = found
+    assert best is not None
+    if len(rows) < len(x):
+        b = _emit(phi, target, live, best[2])
+        _, r, _ = _chain(*best[3], b, live)
+        best = _climb(phi, target, live, r, rounds)
+    return np.concatenate([best[1][:, :1], best[1]], 1)
+
+
+def _climb(phi: np.ndarray, target: np.ndarray, live: np.ndarray, r: np.ndarray, rounds: int) -> tuple:
+    """EM from responsibilities: log-likelihood, responsibilities, regressions, (start, transitions)."""
+    K = r.shape[-1]
+    score = -np.inf
+    A = np.full((K, K), 0.05 / max(K - 1, 1)) + np.eye(K) * (0.95 - 0.05 / max(K - 1, 1))
+    pi = np.full(K, 1.0 / K)
+    for _ in range(rounds):
+        weights = _regress(phi, target, live, r)
+        total, r, moves = _chain(pi, A, _emit(phi, target, live, weights), live)
+        A = moves + 1.0 + 20.0 * np.eye(K)
+        A /= A.sum(1, keepdims=True)
+        pi = r[:, 0].mean(0) + 1e-3
+        pi /= pi.sum()
+        if total - score < 1e-5 * abs(total):
+            break
+        score = total
+    return total, r, weights, (pi, A)
 
 
 def _segments(step: np.ndarray, live: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,20 +178,26 @@ def _segments(step: np.ndarray, live: np.ndarray, K: int, rng: np.random.Generat
     return r
 
 
-def _emit(phi: np.ndarray, target: np.ndarray, r: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """log N of each state's weighted regression, (B, T-1, K)."""
-    P, Y = phi[live], target[live]
-    out = np.zeros((*live.shape, r.shape[-1]))
+def _regress(phi: np.ndarray, target: np.ndarray, live: np.ndarray, r: np.ndarray
+             ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each state's weighted regression: W and the variances left."""
+    P, Y, found = phi[live], target[live], []
     for k in range(r.shape[-1]):
         w = r[live][:, k] + 1e-6
         G = (P * w[:, None]).T @ P
-        W = np.linalg.solve(G + 1e-4 * len(P) * np.eye(len(G)) / 100, (P * w[:, None]).T @ Y)
-        var = (w[:, None] * (Y - P @ W) ** 2).sum(0) / w.sum() + 1e-5
-        out[..., k] = -0.5 * ((target - phi @ W) ** 2 / var + np.log(2 * np.pi * var)).sum(-1)
+        W = np.linalg.solve(G + 1e-6 * len(P) * np.eye(len(G)), (P * w[:, None]).T @ Y)
+        found.append((W, (w[:, None] * (Y - P @ W) ** 2).sum(0) / w.sum() + 1e-5))
+    return found
+
+
+def _emit(phi: np.ndarray, target: np.ndarray, live: np.ndarray, weights: list) -> np.ndarray:
+    """log N of each state, (B, T-1, K); 0 where there is no step."""
+    out = np.stack([-0.5 * ((target - phi @ W) ** 2 / var + np.log(2 * np.pi * var)).sum(-1)
+                    for W, var in weights], -1)
     return np.where(live[..., None], out, 0.0)
 
 
-def _chain(pi: np.ndarray, b: np.ndarray, A: np.ndarray, live: np.ndarray
+def _chain(pi: np.ndarray, A: np.ndarray, b: np.ndarray, live: np.ndarray
            ) -> tuple[float, np.ndarray, np.ndarray]:
     """Scaled forward-backward with constant transitions (a bin that is not live keeps its state):
     log-likelihood, responsibilities, expected moves."""
