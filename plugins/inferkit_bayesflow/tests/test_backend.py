@@ -63,7 +63,7 @@ posterior = made.fit(estimator(epochs=1))
 assert posterior.info["backend"] == "jax"
 assert os.environ["KERAS_BACKEND"] == ""
 assert logging.getLogger().handlers == handlers and logging.getLogger().level == level
-assert (random.random(), np.random.random()) == expected
+assert (random.random(), np.random.random()) == expected, expected
 """, tmp_path, KERAS_BACKEND="")
 
 
