@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import inferkit as ik
 from inferkit.builtin.diagnostics import (
     failures,
     leakage,
@@ -281,3 +282,20 @@ def test_misspecification_of_few_simulations_and_of_one_input_among_many():
     odd[7] += 6
     verdict = misspecification.check(rng(2).standard_normal((2000, 50)), odd, names)
     assert verdict.status != "PASS" and "x7" in verdict.evidence
+
+
+def test_other_noise_shows_in_a_trace_s_steps():
+    """Twice the noise, hidden among movements thirty times as large."""
+    from inferkit.features import View
+
+    view = View((), {"v": ik.Output("v", (300,))})
+    r = rng(3)
+    move = 30 * r.standard_normal((401, 1)) * np.sin(np.linspace(0, 6, 300))
+    x = move + r.standard_normal((401, 300))
+    x[-1] += 1.7 * r.standard_normal(300)
+    steps, names = misspecification.step_sizes({"v": x}, view)
+    assert names == ["steps of v"] and steps.shape == (401, 1)
+    both = np.concatenate([x, steps], axis=1)
+    labels = [f"v{i}" for i in range(300)] + names
+    assert misspecification.check(both[:-1], both[-1], labels).status != "PASS"
+    assert misspecification.check(both[:-2], both[-2], labels).status == "PASS"

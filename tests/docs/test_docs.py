@@ -42,7 +42,7 @@ def test_its_blocks_run(file, tmp_path, monkeypatch):
         assert space["study"].check().status == "PASS"
 
 
-@pytest.mark.slow  # a likelihood is trained on 60,000 trials
+@pytest.mark.slow  # a likelihood is trained on 180,000 trials
 def test_the_page_on_trials(tmp_path, monkeypatch):
     """A drift-diffusion model against its exact posterior on a grid."""
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
@@ -56,7 +56,7 @@ def test_the_page_on_trials(tmp_path, monkeypatch):
     assert space["checks"]["sbc"].status == "PASS"
     mean, sd = space["ddm"].grid_posterior(space["observed"], space["study"].prior)
     draws = space["posterior"].sample(4000, space["observed"]).values
-    assert np.abs((draws.mean(0) - mean) / sd).max() < 0.3
+    assert np.abs((draws.mean(0) - mean) / sd).max() < 0.4
     assert np.abs(draws.std(0) / sd - 1).max() < 0.2
 
 

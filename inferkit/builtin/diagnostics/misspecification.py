@@ -9,6 +9,7 @@ length of what these leave out.  Three distances say how odd a point is:
     neighbours    the distance to its 5th nearest simulation
     one input     max_j |z_j|, of the scaled inputs themselves: one wrong feature among many
 
+Beside the inputs stands the size of each trace's steps, which tells noise from movement.
 Scales, rotation and neighbours come from one half A of the simulations; the other half B gives the
 distances that are usual.  If the model is right, observation and B are exchangeable given A, so
 
@@ -21,14 +22,19 @@ near.  With so few simulations that p cannot be small, only one far beyond all o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from inferkit.data import Ragged
 from inferkit.diagnose import Context, Status, Verdict, common
+from inferkit.features import View
 
 ROWS, WIDTH, COMPONENTS, NEIGHBOURS = 2000, 2000, 20, 5
 BEYOND = 1.5
+TRACE = 20
+"""Outputs with at least so many values a row are treated as traces."""
 ATYPICAL = 5.0
 
 
@@ -149,5 +155,21 @@ class Misspecification:
         observed, names = common.columns(inputs, context.view)
         simulated, _ = common.columns(context.prior_inputs(table), context.view)
         every = -(-len(names) // WIDTH)
+        steps, labels = step_sizes(context.prior_inputs(table), context.view)
+        own, _ = step_sizes(inputs, context.view)
+        simulated = np.concatenate([simulated[:, ::every], steps], axis=1)
+        observed = np.concatenate([observed[:, ::every], own], axis=1)
         for row in observed:
-            yield check(simulated[:, ::every], row[::every], names[::every])
+            yield check(simulated, row, [*names[::every], *labels])
+
+
+def step_sizes(inputs: Mapping[str, Any], view: View) -> tuple[np.ndarray, list[str]]:
+    """log median |x(t+1) - x(t)| of each trace: other noise shows there, among large movements."""
+    found = {name: np.asarray(x, float) for name, x in inputs.items()
+             if name in view.outputs and not isinstance(x, Ragged)}
+    found = {name: x for name, x in found.items() if x.ndim == 2 and x.shape[1] >= TRACE}
+    n = len(next(iter(inputs.values())))
+    with np.errstate(all="ignore"):
+        columns = [np.log(np.median(np.abs(np.diff(x, axis=1)), axis=1) + 1e-300)
+                   for x in found.values()]
+    return np.array(columns).reshape(len(columns), n).T, [f"steps of {name}" for name in found]
