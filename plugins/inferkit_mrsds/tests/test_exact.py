@@ -108,7 +108,7 @@ def test_padding_changes_nothing(kind, linear):
 
 
 def test_added_terms_have_gradients(linear):
-    """Sampled states, further predictions and all penalties change the loss; its gradients are finite."""
+    """Sampled states, further predictions and penalties change the loss; gradients are finite."""
     added = {"overshoot": 0.5, "horizon": 2, "recon": "mix", "smooth": 1e-3, "message_l21": 0.1,
              "weight_decay": 1e-4}
     plain, all_ = (config(K=2, encoder={"blocks": 0}, objective={"z_posterior": "amortized", **more})
