@@ -4,7 +4,7 @@ that what one test has built, the next one uses."""
 import pytest
 
 BACKENDS = {
-    "inferkit_sbi": "torch",
+    "inferkit_sbi": "torch", "inferkit_bayesflow": "keras",
     "inferkit_vbjax": "jax", "inferkit_numpyro": "jax", "inferkit_mrsds": "jax-mrsds",
     "inferkit_tvb": "tvb", "inferkit_brian2": "brian2",
 }

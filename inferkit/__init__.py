@@ -27,10 +27,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inferkit.commands.grid import Explored, explore
-    from inferkit.data import Chunk, Dataset, Draws, Job, Output, Parameter, Ragged, Receipt
+    from inferkit.data import (
+        Chunk,
+        Dataset,
+        Draws,
+        Job,
+        Output,
+        Parameter,
+        Ragged,
+        Receipt,
+        Trials,
+    )
     from inferkit.diagnose import Checks, Context, Verdict
     from inferkit.errors import InferkitError
     from inferkit.estimate import Problem, Training
+    from inferkit.features import OverTrials
     from inferkit.plugins import (
         API_VERSION,
         Component,
@@ -72,10 +83,12 @@ if TYPE_CHECKING:
 # What comes from where; imported when first used, so that workers and `inferkit --help` start fast.
 _HOME = {
     "inferkit.commands.grid": ("Explored", "explore"),
-    "inferkit.data": ("Chunk", "Dataset", "Draws", "Job", "Output", "Parameter", "Ragged", "Receipt"),
+    "inferkit.data": ("Chunk", "Dataset", "Draws", "Job", "Output", "Parameter", "Ragged", "Receipt",
+                      "Trials"),
     "inferkit.diagnose": ("Checks", "Context", "Verdict"),
     "inferkit.errors": ("InferkitError",),
     "inferkit.estimate": ("Problem", "Training"),
+    "inferkit.features": ("OverTrials",),
     "inferkit.plugins": (
         "API_VERSION", "Component", "DemoSpec", "DiagnosticSpec", "EstimatorSpec", "ExecutorSpec",
         "FeatureSpec", "PriorSpec", "ReaderSpec", "SimulatorSpec", "hookimpl", "own_simulator",

@@ -81,6 +81,13 @@ class Problem(Protocol):
 
     `prior`, `simulations` and `observed` are None where the study has none.  `folder` is the fit's
     own; files "checkpoint*" in it serve a fit that is begun again, and go when it is finished.
+
+    `trials`: None, or the least and the greatest number of trials that an observation has.  Inputs
+    then have the trials' axis behind the batch's: `training().inputs[name]` is (n, trials[1], …),
+    every row with the greatest number, and `observed[name]` (1, m, …) with trials[0] <= m <=
+    trials[1].  Trials of a row are independent given its parameters and in no order: an estimator
+    whose record says `sets` learns from random subsets of a row where the numbers differ (its
+    network must not care for the order); one that says `iid` may learn from single trials.
     """
 
     prior: Any
@@ -88,6 +95,7 @@ class Problem(Protocol):
     folder: Path
     simulations: Any
     observed: Any
+    trials: tuple[int, int] | None
     show: Callable[[str, dict], None]
 
     def rng(self, *fields: int) -> np.random.Generator: ...
@@ -106,8 +114,9 @@ class Estimator(Protocol):
 class Posterior(Protocol):
     """What an estimator returns: draws of parameters given one observation.
 
-    `x` maps each input the estimator saw to ONE observation's array (no batch axis), or to
-    several i.i.d. trials (trials first) where the record says `iid`.  `sample` returns an (n, d)
+    `x` maps each input the estimator saw to ONE observation's array (no batch axis); of several
+    trials (see `Problem.trials`, and always for `iid`) the trials come first, and an optional
+    `sample_batch(n, x, rng) -> (b, n, d)` gets (b, m, …).  `sample` returns an (n, d)
     matrix in the prior's order; `log_prob` (only where declared) one value a row of the matrix,
     normalised over the prior's support.  `state` and the estimator class's
     `restore(arrays, meta, prior)` save and load without pickle.  One that assumes an observation

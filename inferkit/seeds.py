@@ -40,7 +40,7 @@ def generator(root: int, stream: str, *fields: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64DXSM(sequence(root, stream, *fields)))
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -50,7 +50,14 @@ def row_seeds(root: int, round: int, index: np.ndarray) -> np.ndarray:
     """The uint64 seeds of rows `index` of a round."""
     k0, k1 = sequence(root, "simulate", round).generate_state(2, np.uint64)
     with np.errstate(over="ignore"):
-        return _mix(_mix(np.asarray(index).astype(np.uint64) + k0) ^ k1)
+        return mix(mix(np.asarray(index).astype(np.uint64) + k0) ^ k1)
+
+
+def trial_seeds(seeds: np.ndarray, trials: int) -> np.ndarray:
+    """The seeds of each row's trials (n, trials): functions of the row's seed and the trial alone."""
+    with np.errstate(over="ignore"):
+        step = np.arange(1, trials + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return mix(mix(np.asarray(seeds, dtype=np.uint64))[:, None] + step)
 
 
 def rng(seed: int) -> np.random.Generator:

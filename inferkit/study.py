@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
-from inferkit.data import Dataset, Job
+from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.errors import ConfigError, EstimatorError
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
-from inferkit.plugins import Component, chosen, own_simulator
+from inferkit.plugins import Component, Repeated, chosen, own_simulator
 from inferkit.posterior import Posterior
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
@@ -41,6 +41,8 @@ class Study:
     then a `Dataset`, or what `Dataset.of` takes.
     truth: the parameters behind synthetic data, shown in plots.
     timeout: seconds a single simulation may take.
+    trials: how many independent trials of one parameter set an observation has, 60, or the least
+    and the greatest number, (5, 100).  The simulator makes one; a stored row holds so many.
     log_likelihood: f(theta, x) for estimators that want one.
     """
 
@@ -48,12 +50,18 @@ class Study:
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
                  truth: Mapping[str, Any] | None = None,
-                 timeout: float | None = None, log_likelihood: Callable | None = None,
-                 quiet: bool = False, folder: Path = Path()):
+                 timeout: float | None = None, trials: int | Sequence[int] | None = None,
+                 log_likelihood: Callable | None = None, quiet: bool = False, folder: Path = Path()):
         self.simulator = (NO_SIMULATOR if simulator is None
                           else simulator if isinstance(simulator, Component)
                           else chosen("simulator", simulator) if isinstance(simulator, str)
                           else own_simulator(simulator))
+        self.trials = trial_range(trials)
+        if self.trials is not None:
+            if self.simulator is NO_SIMULATOR:
+                raise ConfigError("trials= says how often the simulator runs a row, and there is none",
+                                  fix="leave trials out: a data set says its trials itself")
+            self.simulator = Repeated.of(self.simulator, self.trials[1])
         if not isinstance(prior, Prior | None):
             raise ConfigError(f"prior is {type(prior).__name__}",
                               fix='prior=ik.Prior({"a": ik.Uniform(0, 1)})')
@@ -197,7 +205,8 @@ class Study:
     def view(self) -> features.View:
         """What the estimator sees of the outputs."""
         return features.View(features.choose(self.features, self._folder),
-                             features.outputs_of(self.built, self.simulations))
+                             features.outputs_of(self.built, self.simulations, self.trials),
+                             self.trials)
 
     def job(self) -> Job:
         return Job(self.simulator.reference(), self.seed, self.store.key, self.timeout,
@@ -221,7 +230,8 @@ class Study:
         simulator: Any = self.simulator.spec
         spec: Any = estimator.spec
         estimate.check_pairing(spec, simulator, view, observed=observed is not None, has=self.has,
-                               log_likelihood=self.log_likelihood is not None)
+                               log_likelihood=self.log_likelihood is not None,
+                               trials=self.trials is not None or isinstance(observed, Trials))
         return view
 
     def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
@@ -259,7 +269,7 @@ class Study:
             self.prior if "parameters" in self.has else None, view, self.seed, folder, tag, table,
             inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
-            self.log_likelihood, self.reporter.event, self._run,
+            self.log_likelihood, self.reporter.event, self._run, self.job,
             self.executor,
         )
 

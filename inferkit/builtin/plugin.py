@@ -105,6 +105,7 @@ def inferkit_features():
         ("spike_times", "spiking", "SpikeTimes", "first spike times, latency, last spike", ""),
         ("fc", "connectivity", "FC", "functional connectivity between nodes", ""),
         ("fcd", "connectivity", "FCD", "dynamic functional connectivity", ""),
+        ("trial_stats", "trials", "TrialStats", "mean, sd and quantiles of outputs over trials", ""),
         ("efel", "electrophysiology", "Efel", "features of the eFEL library", "efel"),
     ):
         yield FeatureSpec(name=name, summary=summary, extra=extra,
@@ -147,6 +148,8 @@ def inferkit_diagnostics():
          "the observation", (*BOTH, "observed")),
         ("misspecification", "misspecification:Misspecification", "the observation is typical of "
          "the model", ("simulator", "observed")),
+        ("typicality", "typicality:Typicality", "the observation is typical of what the network saw",
+         (*BOTH, "observed")),
         ("failures", "failures:Failures", "failed simulations, and where", BOTH),
         ("leakage", "leakage:Leakage", "draws outside the prior", ("parameters",)),
         ("training", "training:Training", "whether the fit had converged", ()),

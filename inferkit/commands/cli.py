@@ -123,7 +123,9 @@ def _demo(args: Any) -> int:
     if args.name is None:
         print(f"{demo.listing()}\n\nrun one with: inferkit demo NAME")
         return 0
-    finish(demo.run(args.name, Path(args.path or f"runs/{args.name}"), args.simulations))
+    path = Path(args.path or f"runs/{args.name}")
+    with demo.surroundings(args.name, path) as spec:
+        finish(demo.run(spec, path, args.simulations))
     return 0
 
 

@@ -5,8 +5,10 @@ A demo is a study file like any other.  It is left in the run folder, to be chan
 
 from __future__ import annotations
 
+import contextlib
 import re
-from importlib import resources
+from collections.abc import Iterator
+from importlib import import_module, resources
 from pathlib import Path
 
 from inferkit import plugins
@@ -30,15 +32,27 @@ def text(spec: DemoSpec) -> str:
     return (resources.files(package) / file).read_text()
 
 
-def run(name: str, path: Path, simulations: int | None = None) -> Study:
-    """The demo's study, simulated where it has a simulator, and fitted."""
+@contextlib.contextmanager
+def surroundings(name: str, path: Path) -> Iterator[DemoSpec]:
+    """The demo's record, with what it has to stand within."""
     spec = plugins.get("demo", name)
     assert isinstance(spec, DemoSpec)
+    if not spec.within:
+        yield spec
+        return
+    module, _, function = spec.within.partition(":")
+    path.mkdir(parents=True, exist_ok=True)
+    with getattr(import_module(module), function)(path):
+        yield spec
+
+
+def run(spec: DemoSpec, path: Path, simulations: int | None = None) -> Study:
+    """The demo's study, simulated where it has a simulator, and fitted."""
     words = text(spec)
     if simulations is not None:
         words = re.sub(r"^simulations = \d+", f"simulations = {simulations}", words, flags=re.M)
     path.mkdir(parents=True, exist_ok=True)
-    file = path / f"{name}.toml"
+    file = path / f"{spec.name}.toml"
     file.write_text(f'# Change it, then:  inferkit run {file.as_posix()}\n'
                     f'path = "{path.as_posix()}"\n{words}')
     study, told = study_file.read(file)

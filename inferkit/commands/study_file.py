@@ -4,6 +4,7 @@
     seed = 1
     simulations = 2000
     timeout = 60
+    trials = 60                        # of one observation; or from 5 to 100, [5, 100]
     features = ["spike_count", {name = "psd", output = "V"}]
     observed = "data.npz"              # or a table: synthetic data {theta = {…}, seed = 1},
                                        # of another simulator with {simulator = {name = …}, …}
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from inferkit import plugins, seeds
+from inferkit.data import Trials
 from inferkit.errors import ConfigError, DataError, InferkitError
 from inferkit.plugins import Component, own_simulator, schema
 from inferkit.plugins.own_code import import_function
@@ -52,6 +54,7 @@ class StudyFile:
     seed: int = 0
     simulations: int = 1000
     timeout: float | None = None
+    trials: int | list[int] | None = None
     features: list | dict | None = None
     observed: str | dict | None = None
     estimator: str | dict = "abc-rejection"
@@ -89,7 +92,7 @@ def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
         None if told.prior is None else Prior.from_config(told.prior),
         features=told.features, estimator=read_part("estimator", told.estimator),
         executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
-        timeout=told.timeout, quiet=quiet, folder=folder,
+        timeout=told.timeout, trials=told.trials, quiet=quiet, folder=folder,
     )
     if told.observed is not None:
         study.observed = _observed(told.observed, folder, study)
@@ -123,7 +126,9 @@ def _observed(given: str | dict, folder: Path, study: Study) -> Any:
         return read_data(folder / given)
     if "file" in given:
         settings = dict(given)
-        return read_data(folder / settings.pop("file"), settings.pop("reader", None), settings)
+        trials = settings.pop("trials", False)
+        data = read_data(folder / settings.pop("file"), settings.pop("reader", None), settings)
+        return Trials(data) if trials else data
     if given.keys() - {"theta", "seed", "simulator", "trials"} or not given.keys() & {
             "theta", "simulator"}:
         raise ConfigError(f"observed is {given!r}", allowed=(
@@ -132,18 +137,20 @@ def _observed(given: str | dict, folder: Path, study: Study) -> Any:
     theta = {k: np.asarray(v, dtype=float) for k, v in _flat(given.get("theta", {})).items()}
     study.truth = {k: v for k, v in theta.items() if k in study.prior.parameters} or None
     other = given.get("simulator")
-    model = study.built if other is None else read_simulator(dict(other), folder).build()
-    return synthetic(model, theta, int(given.get("seed", 0)), given.get("trials"))
+    trials = given.get("trials", study.trials and study.trials[1])
+    model = (read_simulator(dict(other), folder).build() if other is not None
+             else study.built if study.trials is None else study.built.single)
+    return synthetic(model, theta, int(given.get("seed", 0)), trials)
 
 
 def synthetic(model: Any, theta: Mapping[str, Any], seed: int, trials: int | None = None
-              ) -> dict[str, Any]:
+              ) -> Any:
     """One simulation of known parameters (or several trials of them), as if it had been observed."""
     n = trials or 1
     batch = {k: np.repeat(np.asarray(v, dtype=float)[None], n, axis=0) for k, v in theta.items()}
     # A stream that no study draws from: the observation must not share a training row's noise.
     x = model.simulate(batch, seeds.row_seeds(seed, 1 << 40, np.arange(n)))
-    return {k: v[0] if trials is None else v for k, v in x.items()}
+    return {k: v[0] for k, v in x.items()} if trials is None else Trials(x)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -186,6 +193,9 @@ def to_toml(study: Study, simulations: int | None = None) -> str:
         told["simulations"] = simulations
     if study.timeout is not None:
         told["timeout"] = study.timeout
+    if study.trials is not None:
+        low, high = study.trials
+        told["trials"] = low if low == high else [low, high]
     if study.features is not None:
         told["features"] = study.view().to_config()
     if "simulator" in study.has:

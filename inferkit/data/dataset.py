@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from inferkit.data.declared import Ragged
+from inferkit.data.trials import Trials
 from inferkit.errors import DataError, unknown_name
 
 DIMS = ("trial", "time", "channel")
@@ -67,6 +68,8 @@ class Dataset:
         """A dataset from a mapping of arrays, from xarray, or from one array or list of trials."""
         if isinstance(given, Dataset):
             return given
+        if isinstance(given, Trials):
+            given = given.x
         if hasattr(given, "data_vars"):  # an xarray Dataset, without importing it
             return cls._of_xarray(given)
         if hasattr(given, "to_dataset") and hasattr(given, "dims"):

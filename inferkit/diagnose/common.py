@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from inferkit.data import Ragged
+from inferkit.diagnose.context import Calibration, Context
 from inferkit.diagnose.uniform import FAIL, WARN
-from inferkit.diagnose.verdicts import Calibration, Context, Status, Verdict
+from inferkit.diagnose.verdicts import Status, Verdict
 from inferkit.features import FEATURES, View
 
+FEW_NAMES = 50
 AMORTISED = ('fit an amortised estimator to the same stored simulations, study.fit(estimator='
              '"abc-rejection") or "npe", and check that one')
 
@@ -83,7 +85,14 @@ def sds(z: float, of: str = "sd") -> str:
 
 
 def columns(inputs: Mapping[str, Any], view: View) -> tuple[np.ndarray, list[str]]:
-    """Inputs of n rows as a matrix (n, k) with names; ragged rows become count, mean and sd."""
+    """Inputs of n rows as a matrix (n, k) with names; ragged rows become count, mean and sd.
+
+    Sets of trials are in no order: each input becomes its mean, sd and quantiles over them.
+    """
+    if (m := view.trials_of(inputs)) is not None:
+        single = {k: np.asarray(v).reshape(-1, *np.shape(v)[2:]) for k, v in inputs.items()}
+        matrix, each = columns(single, view)
+        return _over_trials(matrix.reshape(-1, m, len(each)), each)
     blocks: list[np.ndarray] = []
     names: list[str] = []
     for name, value in inputs.items():
@@ -99,6 +108,17 @@ def columns(inputs: Mapping[str, Any], view: View) -> tuple[np.ndarray, list[str
         else:
             names += [name + "".join(f"[{i}]" for i in where) for where in np.ndindex(*shape)]
     return np.concatenate(blocks, axis=1), names
+
+
+def _over_trials(x: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Permutation-invariant numbers of sets x (n, m, k)."""
+    found = {"mean": x.mean(axis=1)}
+    if x.shape[1] > 1:
+        found["sd"] = x.std(axis=1)
+        if len(names) <= FEW_NAMES:
+            found |= {f"{q:.0%} quantile": np.quantile(x, q, axis=1) for q in (0.1, 0.5, 0.9)}
+    return (np.concatenate(list(found.values()), axis=1),
+            [f"{what} of {name}" for what in found for name in names])
 
 
 def _summary(row: np.ndarray) -> Sequence[float]:

@@ -14,19 +14,22 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from inferkit import plugins, seeds
-from inferkit.data import Dataset, Output, Parameter
+from inferkit.data import Chunk, Dataset, Job, Output, Parameter
 from inferkit.errors import EstimatorError, StoreError
 from inferkit.features import View, flatten
+from inferkit.features.observe import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
-from inferkit.simulate import points
-from inferkit.store import Simulations, Store, write_atomic
+from inferkit.simulate import points, run_chunk
+from inferkit.store import SentShard, Simulations, Store, write_atomic
+
+STREAM = 1 << 41  # rounds that no store holds
 
 
 class Proposal(Protocol):
@@ -70,6 +73,7 @@ class Problem:
     log_likelihood: Callable | None = None
     show: Callable[[str, dict], None] = lambda event, values: None
     _run: Callable[[Callable, int, int], Any] | None = None
+    _job: Callable[[], Job] | None = None
     executor: Component | None = None
     _step: int = 0
 
@@ -79,6 +83,11 @@ class Problem:
         if self.component is None:
             raise EstimatorError("this problem has no simulator")
         return self.component.build()
+
+    @property
+    def trials(self) -> tuple[int, int] | None:
+        """The least and greatest number of trials an observation has, where inputs are sets of them."""
+        return self.view.trials if self.view.sets else None
 
     def rng(self, *fields: int) -> np.random.Generator:
         """A generator for training; the same fields give the same stream."""
@@ -124,6 +133,33 @@ class Problem:
         unpacked = self.prior.unpack(matrix)
         self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round, len(matrix))
         return self.training(Simulations(self.simulations.store, plan.round, stop=len(matrix)))
+
+    def stream(self, proposal: Proposal, n: int, *, step: int) -> Training:
+        """The same in this process, and forgotten: for a cheap simulator whose rows are used once.
+
+        Nothing is stored.  Parameters and seeds are a function of (study seed, step), so a fit
+        that is begun again sees the same rows; failed ones are left out.
+        """
+        if self._job is None:
+            raise EstimatorError("this problem cannot simulate")
+        matrix = np.asarray(proposal.sample(n, seeds.generator(self.seed, "theta", STREAM, step)))
+        chunk = Chunk(f"stream-{step}", STREAM + step, np.arange(n), self.prior.unpack(matrix))
+        receipt = run_chunk(replace(self._job(), store=None), chunk)
+        if receipt.error is not None:
+            raise receipt.error
+        parts = []
+        for name, data in receipt.payload:
+            rows = SentShard(name, data).rows()
+            ok = np.flatnonzero(rows.status == 0)
+            if len(ok):
+                inputs = {k: v[ok] for k, v in rows.x.items()}
+                parts.append((rows.index[ok], self.view(inputs)))
+        if not parts:
+            raise EstimatorError(f"all {n} simulations failed: {'; '.join(receipt.messages[:1])}",
+                                 fix="inferkit check study.toml")
+        index = np.concatenate([at for at, _ in parts])
+        inputs = {k: stack([part[k] for _, part in parts]) for k in parts[0][1]}
+        return Training(matrix[index], inputs, np.ones(len(index), bool), index, STREAM + step)
 
     def each(self, function: Callable, among: Iterable[dict[str, Any]], *, step: str = "each",
              timeout: float | None = None) -> list[dict]:
@@ -207,7 +243,7 @@ def _bytes_of(inputs: Mapping[str, Any] | Dataset | None) -> bytes:
 
 
 def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,
-                  observed: bool, log_likelihood: bool,
+                  observed: bool, log_likelihood: bool, trials: bool = False,
                   has: Set[str] = frozenset({"simulator", "parameters"})) -> None:
     """Refuse, before anything runs, an estimator that cannot work with this study."""
     wants = set(estimator.consumes)
@@ -231,8 +267,18 @@ def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View
             f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
             allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood, has)),
             fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
+    summarised = view.over_trials  # or an error, where features do not go together
+    combines = estimator.iid or (estimator.sets and view.trials) or wants == {"observations"}
+    if trials and not (combines or summarised):
+        able = [s for s in plugins.registry().all("estimator")
+                if s.iid or s.sets and view.trials]  # type: ignore[attr-defined]
+        raise EstimatorError(
+            f"estimator {estimator.name!r} does not combine several trials of one observation",
+            allowed=", ".join(s.name for s in able) or "none that is installed",
+            fix='features = ["trial_stats"], which summarise them' if view.trials
+            else "ik.Study(trials=…)" if estimator.sets else None)
     ragged = [o.name for o in view.outputs.values() if o.shape is None]
-    if view.raw and ragged and "ragged" not in estimator.accepts and "simulations" in wants:
+    if view.raw and ragged and (trials or "ragged" not in estimator.accepts) and "simulations" in wants:
         raise EstimatorError(
             f"estimator {estimator.name!r} cannot take ragged outputs ({', '.join(ragged)})",
             allowed=", ".join(estimator.accepts), fix='features = ["spike_count", "isi"]')

@@ -3,13 +3,14 @@
 `view` applies a study's choice, `compose` puts features together, `base` is what they are made with.
 """
 
+from inferkit.features.observe import observe
 from inferkit.features.view import (
     FEATURES,
     RAW,
+    OverTrials,
     View,
     choose,
     flatten,
-    observe,
     outputs_of,
     without_axis,
 )

@@ -4,6 +4,9 @@
                                          {"V": (n, T), …}                    none given: raw
                                          both                                "raw" among the features
 
+Where a row is a set of trials, features are computed a trial and inputs are (n, trial, …), unless
+they summarise the set (`over_trials`): then they are (n, k) again.
+
 Features are derived data: the store keeps raw outputs, so another choice of features costs no
 simulation.  Slow ones are cached beside the shards, under a digest of what they are.
 """
@@ -15,14 +18,16 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferkit.data import Output, Ragged
-from inferkit.errors import ConfigError, DataError, unknown_name
+from inferkit.errors import ConfigError, DataError
 from inferkit.plugins import Component, own_code
+from inferkit.plugins.repeat import LENGTHS, per_trial
 from inferkit.store import Simulations, write_atomic
 
 FEATURES = "features"
@@ -54,7 +59,8 @@ def _entry(entry: Any, folder: Path) -> Any:
     if isinstance(entry, Mapping):
         settings = dict(entry)
         if "function" in settings:
-            return _OwnFeature(own_code.import_function(settings["function"], folder),
+            function = own_code.import_function(settings["function"], folder)
+            return _OwnFeature(OverTrials(function) if settings.get("over_trials") else function,
                                settings["function"])
         if "name" not in settings:
             raise ConfigError(f"feature {entry!r} has no name", fix='{name = "psd", …}')
@@ -63,6 +69,21 @@ def _entry(entry: Any, folder: Path) -> Any:
         return _OwnFeature(entry)
     raise ConfigError(f"{entry!r} is no feature",
                       allowed="a feature's name, a table with a name, a function of x")
+
+
+class OverTrials:
+    """A function of a whole set of trials as a feature: f(x) of arrays (n, trial, …), n sets."""
+
+    over_trials = True
+
+    def __init__(self, function: Any):
+        self.function = function
+        self.name = getattr(function, "__name__", "over_trials")
+
+    def compute(self, x: Mapping[str, Any], outputs: Mapping[str, Output]) -> Any:
+        from inferkit.features.compose import FunctionFeature
+
+        return FunctionFeature(self.function, self.name).compute(x, outputs)
 
 
 class _OwnFeature:
@@ -78,27 +99,34 @@ class _OwnFeature:
         if not self.source:
             raise ConfigError(f"feature {self.thing!r} is a Python object, which a file cannot hold",
                               fix='features = [{function = "my_features.py:peak"}]')
-        return {"function": self.source}
+        over = {"over_trials": True} if getattr(self.thing, "over_trials", False) else {}
+        return {"function": self.source, **over}
 
     def identity(self) -> dict:
         return {"code": own_code.code_digest(self.thing)}
 
 
 class View:
-    """What an estimator sees of the outputs.  `names` and `units` are known after the first call."""
+    """What an estimator sees of the outputs.  `names` and `units` are known after the first call.
 
-    def __init__(self, chosen: Sequence[tuple[str, Any]], outputs: Mapping[str, Output]):
+    trials: the least and the greatest number of trials an observation has, where rows are sets of
+    trials; `outputs` describe a single trial.
+    """
+
+    def __init__(self, chosen: Sequence[tuple[str, Any]], outputs: Mapping[str, Output],
+                 trials: tuple[int, int] | None = None):
+        self.trials = trials
         self.chosen = list(chosen)
         self.outputs = dict(outputs)
         self.raw = not chosen or any(f == RAW for _, f in chosen)
         self.computed = [(label, f) for label, f in chosen if f != RAW]
         self.names: tuple[str, ...] = ()
         self.units: tuple[str, ...] = ()
-        self._built: Any = None
 
     @property
     def digest(self) -> str:
-        told = [(label, f if f == RAW else f.identity()) for label, f in self.chosen]
+        told: list[Any] = [(label, f if f == RAW else f.identity()) for label, f in self.chosen]
+        told += [] if self.trials is None else [self.trials]
         return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def to_config(self) -> list | dict:
@@ -108,21 +136,72 @@ class View:
 
     def __call__(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """The estimator's inputs for a batch of raw outputs."""
+        if self.trials is not None:
+            return self.of_trials(*per_trial(x))
         inputs = {k: v for k, v in x.items()} if self.raw else {}
         if self.computed:
             inputs[FEATURES] = self.matrix(x)
         return inputs
 
+    def of_trials(self, x: Mapping[str, Any], m: int) -> dict[str, Any]:
+        """The same for trials, one after the other, m of which make a row."""
+        inputs = _sets(x, m) if self.raw else {}
+        if self.over_trials:
+            inputs[FEATURES] = self.matrix(_sets(x, m))
+        elif self.computed:
+            matrix = self.matrix(x)
+            inputs[FEATURES] = matrix.reshape(-1, m, matrix.shape[1])
+        return inputs
+
+    @cached_property
+    def built(self) -> Any:
+        built = [(label, f.build()) for label, f in self.computed]
+        over = {_is_over(f) for _, f in built}
+        if True in over and (self.trials is None or self.trials[0] < self.trials[1]):
+            raise ConfigError("features over trials need a fixed number of trials",
+                              fix="ik.Study(trials=60)")
+        if len(over) > 1 or (True in over and self.raw):
+            raise ConfigError("features over trials stand beside features of single trials",
+                              allowed="the one or the other", fix='features = ["trial_stats"]')
+        labelled = built and all(label for label, _ in built)
+        return dict(built) if labelled else [f for _, f in built]
+
+    @cached_property
+    def over_trials(self) -> bool:
+        """Whether the features summarise a set of trials, so that inputs have no trial axis."""
+        parts = self.built.values() if isinstance(self.built, Mapping) else self.built
+        return any(map(_is_over, parts))
+
+    @property
+    def sets(self) -> bool:
+        """Whether a row of inputs has a trial axis."""
+        return self.trials is not None and not self.over_trials
+
+    def trials_of(self, inputs: Mapping[str, Any]) -> int | None:
+        """How many trials each row of inputs holds; None where it is a single simulation."""
+        for name, value in inputs.items():
+            if isinstance(value, Ragged) or (name != FEATURES and name not in self.outputs):
+                continue
+            single = 1 if name == FEATURES else len(self.outputs[name].shape or ())
+            return int(value.shape[1]) if value.ndim == single + 2 else None
+        return None
+
+    def check_trials(self, m: int) -> None:
+        """Refuse an observation of more or fewer trials than the study is for."""
+        if not m:
+            raise DataError("the observation has no trials")
+        low, high = self.trials or (1, m)
+        if not low <= m <= high:
+            wanted = f"{low}" if low == high else f"{low} to {high}"
+            raise DataError(f"the observation has {m} trials, the study is for {wanted}",
+                            fix=f"ik.Study(trials={(min(low, m), max(high, m))})")
+
     def matrix(self, x: Mapping[str, Any]) -> np.ndarray:
         """The features (n, k) of a batch; k = 0 where none was asked for."""
         from inferkit.features.compose import compute_matrix
 
-        if self._built is None:
-            built = [(label, f.build()) for label, f in self.computed]
-            labelled = built and all(label for label, _ in built)
-            self._built = dict(built) if labelled else [f for _, f in built]
         with np.errstate(all="ignore"):
-            matrix, names, units = compute_matrix(self._built, x, self.outputs)
+            matrix, names, units = compute_matrix(self.built, x, self.outputs)
         if self.names and names != self.names:
             raise DataError(f"features {names} came where {self.names} are expected")
         self.names, self.units = names, units
@@ -130,7 +209,8 @@ class View:
 
     def of(self, simulations: Simulations) -> dict[str, Any]:
         """The inputs of stored rows, in memory; features come from the cache where it has them."""
-        inputs = simulations.x() if self.raw else {}
+        x = simulations.x() if self.raw else {}
+        inputs = x if self.trials is None else _sets(*per_trial(x))
         if self.computed:
             inputs[FEATURES] = self._cached(simulations)
         return inputs
@@ -143,8 +223,9 @@ class View:
             blocks.append(values[positions])
             where.append(rows)
         if not blocks:
-            return np.empty((0, len(self.names)))
-        out = np.empty((len(simulations), blocks[0].shape[1]))
+            return np.empty((0, *([self.trials[1]] if self.trials and self.sets else []),
+                             len(self.names)))
+        out = np.empty((len(simulations), *blocks[0].shape[1:]))
         out[np.concatenate(where)] = np.concatenate(blocks)
         return out
 
@@ -162,7 +243,7 @@ class View:
                 file.unlink(missing_ok=True)
         table = Simulations(simulations.store, shards=[shard], sort=False)
         table.signature = simulations.signature
-        values = self.matrix(table.x())
+        values = self(table.x())[FEATURES]
         try:
             import io
 
@@ -174,6 +255,15 @@ class View:
         except OSError:  # a cache that cannot be written is no reason to stop
             pass
         return values
+
+
+def _is_over(feature: Any) -> bool:
+    return bool(getattr(feature, "over_trials", False))
+
+
+def _sets(x: Mapping[str, Any], m: int) -> dict[str, Any]:
+    """Rows (n * m, …) of single trials as (n, m, …)."""
+    return {k: v if isinstance(v, Ragged) else v.reshape(-1, m, *v.shape[1:]) for k, v in x.items()}
 
 
 def flatten(inputs: Mapping[str, Any]) -> np.ndarray:
@@ -188,96 +278,16 @@ def flatten(inputs: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
-    """Observed data as a batch of the estimator's inputs, and whether it was several.
-
-    One observation is a dict of the outputs' arrays (or of the features' values), or one array
-    where there is one output; several are a list of those, or arrays with one axis more.
-    """
-    if isinstance(observed, (list, tuple)) and observed and isinstance(observed[0], Mapping):
-        each = [observe(o, view)[0] for o in observed]
-        return {k: _stack([e[k] for e in each]) for k in each[0]}, True
-    outputs = view.outputs
-    if not isinstance(observed, Mapping):
-        if len(outputs) != 1:
-            raise DataError(f"observed is {type(observed).__name__}",
-                            allowed=f"a dict with {', '.join(outputs) or 'the outputs by name'}",
-                            fix=None if outputs else "study.simulate(1000) first: until then nobody "
-                                "knows what your function returns")
-        observed = {next(iter(outputs)): observed}
-    if view.computed and not view.raw and observed.keys() <= set(view.names) and (
-            not observed.keys() <= outputs.keys()):
-        return _observed_features(observed, view)
-    for name in observed:
-        if outputs and name not in outputs:
-            raise unknown_name("observed output", name, outputs, DataError)
-    missing = [n for n in outputs if n not in observed]
-    if missing and view.raw:
-        raise DataError(f"observed lacks {', '.join(missing)}",
-                        allowed=f"all outputs of the simulator: {', '.join(outputs)}")
-    batch, several = {}, set()
-    for name, value in observed.items():
-        batch[name], many = _observed_output(name, value, outputs.get(name))
-        several.add(many)
-    if len(several) > 1 or len({len(v) for v in batch.values()}) > 1:
-        raise DataError("some observed outputs hold several observations, others one",
-                        fix="give every output the same number of observations")
-    inputs = view({k: batch[k] for k in outputs if k in batch} if outputs else batch)
-    return inputs, several == {True}
-
-
-def _observed_features(observed: Mapping[str, Any], view: View) -> tuple[dict[str, Any], bool]:
-    missing = [n for n in view.names if n not in observed]
-    if missing:
-        raise DataError(f"observed features lack {', '.join(missing)}",
-                        allowed=", ".join(view.names))
-    columns = [np.atleast_1d(np.asarray(observed[n], dtype=float)) for n in view.names]
-    return {FEATURES: np.stack(columns, axis=1)}, len(columns[0]) > 1
-
-
-def _observed_output(name: str, value: Any, output: Output | None) -> tuple[Any, bool]:
-    if output is not None and output.shape is None:
-        if isinstance(value, Ragged):
-            return value, True
-        if len(value) and np.ndim(value[0]) == 1:
-            return Ragged.from_rows(value), True
-        return Ragged.from_rows([np.asarray(value)]), False
-    try:
-        array = np.asarray(value)
-        array = array if array.dtype.kind in "fiub" else array.astype(float)
-    except (TypeError, ValueError):
-        raise DataError(f"observed {name!r} is not numeric", allowed="numbers") from None
-    if array.dtype.kind == "f" and not (output and output.allow_nan):
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            raise DataError(
-                f"observed {name!r} has {len(bad)} NaN or Inf of {array.size} values, "
-                f"the first at {tuple(int(i) for i in bad[0])}",
-                fix="cut or interpolate them, or use features that do not need them")
-    shape = tuple(output.shape or ()) if output is not None else None
-    if shape is None or array.shape == shape:
-        return array[None], False
-    if array.shape[1:] == shape and array.ndim == len(shape) + 1:
-        return array, True
-    raise DataError(f"observed {name!r} has shape {array.shape}",
-                    allowed=f"{shape}, or (m, {', '.join(map(str, shape))}) for m observations")
-
-
-def _stack(values: list[Any]) -> Any:
-    if isinstance(values[0], Ragged):
-        return Ragged.from_rows([r for v in values for r in v])
-    return np.concatenate(values)
-
-
-def outputs_of(simulator: Any, simulations: Simulations | None) -> dict[str, Output]:
-    """What the simulator declares, or else what its stored rows look like."""
-    declared = getattr(simulator, "outputs", None)
+def outputs_of(simulator: Any, simulations: Simulations | None, trials: Any = None
+               ) -> dict[str, Output]:
+    """What the simulator declares, or else what its stored rows look like; a single trial's."""
+    declared = getattr(simulator if trials is None else simulator.single, "outputs", None)
     if declared:
         return {o.name: o for o in declared}
     if simulations is None or not len(simulations):
         return {}
-    return {name: Output(name, shape, str(dtype)) for name, (shape, dtype)
-            in simulations.outputs.items()}
+    return {name: Output(name, shape if trials is None or shape is None else shape[1:], str(dtype))
+            for name, (shape, dtype) in simulations.outputs.items() if not name.endswith(LENGTHS)}
 
 
 def without_axis(output: Output) -> dict:

@@ -6,7 +6,7 @@ In comes a name and its settings, out goes a `Component`, whose backend is impor
 and not before.  Own functions become components here as well (`function`, `own_code`).
 """
 
-from inferkit.plugins.component import Component, chosen, from_reference, own_simulator
+from inferkit.plugins.component import Component, Repeated, chosen, from_reference, own_simulator
 from inferkit.plugins.discovery import (
     OFFICIAL,
     Registry,

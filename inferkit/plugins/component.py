@@ -18,6 +18,7 @@ from inferkit.plugins import discovery, schema
 from inferkit.plugins.function import FunctionSimulator
 from inferkit.plugins.own_code import code_digest, own_modules
 from inferkit.plugins.records import SimulatorSpec, Spec
+from inferkit.plugins.repeat import Repeat
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,40 @@ class Own(Component):
         return f"{self.spec.role}({self.spec.name!r}, own code)"
 
 
+@dataclass(frozen=True)
+class Repeated(Component):
+    """A simulator each of whose rows is several trials of one parameter set."""
+
+    inner: Component = None  # type: ignore[assignment]
+    trials: int = 1
+
+    @classmethod
+    def of(cls, inner: Component, trials: int) -> Repeated:
+        # Compiled batches are of single trials; a row's trials have no one gradient.
+        spec = replace(inner.spec, batch_size=None, differentiable=False)  # type: ignore[call-arg]
+        return cls(spec, inner.config, inner, trials)
+
+    def build(self) -> Repeat:
+        return Repeat(self.inner.build(), self.inner.spec, self.trials)  # type: ignore[arg-type]
+
+    def to_config(self) -> dict:
+        return self.inner.to_config()  # the number of trials is the study's
+
+    def reference(self) -> dict:
+        return {**self.inner.reference(), "trials": self.trials}
+
+    def identity(self) -> dict:
+        return {**self.inner.identity(), "trials": self.trials}
+
+    def __repr__(self) -> str:
+        return f"{self.inner!r} × {self.trials} trials"
+
+
 def from_reference(reference: Mapping[str, Any]) -> Component:
     """The component again, in the process that got its reference."""
+    if "trials" in reference:
+        one = {k: v for k, v in reference.items() if k != "trials"}
+        return Repeated.of(from_reference(one), reference["trials"])
     if "pickle" in reference:
         import pickle
 

@@ -63,6 +63,9 @@ class EstimatorSpec(Spec):
 
     `accepts`: "features" (one flat vector of numbers), "arrays" (dense outputs of any shape),
     "ragged".  `rounds`: it can run several rounds towards one observation.
+
+    How it takes several trials of one parameter set: `iid`, by their product (what it learned of single
+    ones, whatever their number); `sets`, by a network that learns from whole sets.
     """
 
     consumes: tuple[str, ...] = ("simulations",)
@@ -72,6 +75,7 @@ class EstimatorSpec(Spec):
     rounds: bool = False
     needs_observed: bool = False
     iid: bool = False
+    sets: bool = False
 
     role = "estimator"
 
@@ -133,9 +137,14 @@ class ReaderSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSpec(Spec):
-    """`target` is "package:file.toml", a study file within the package; `seconds` what it takes."""
+    """`target` is "package:file.toml", a study file within the package; `seconds` what it takes.
+
+    within: "module:function" of a context manager, given the run's folder, that surrounds the demo
+        (a site on loopback for an executor that needs one).
+    """
 
     seconds: float = 60.0
+    within: str = ""
 
     role = "demo"
 

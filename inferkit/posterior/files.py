@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inferkit import plugins
-from inferkit.data import Dataset, Output
+from inferkit.data import Dataset, Output, trial_range
 from inferkit.errors import InferkitError, StoreError
 from inferkit.estimate import NoPrior
 from inferkit.features import View
@@ -44,6 +44,8 @@ def write(folder: Path, posterior: Any) -> Path:
         "feature_names": list(posterior.view.names), "feature_units": list(posterior.view.units),
         "units": dict(posterior.prior.units), "seed": posterior.seed, "info": posterior.info,
     }
+    if posterior.view.trials is not None:
+        told["trials"] = list(posterior.view.trials)
     blob = io.BytesIO()
     np.savez(blob, **held)  # type: ignore[arg-type]
     told["arrays_crc"] = zlib.crc32(blob.getvalue())  # the two belong together
@@ -91,7 +93,8 @@ def _restored(told: dict, arrays: dict[str, np.ndarray], prior: Any, features: A
                 f"this posterior's features name code of your own ({', '.join(map(str, named))}), and "
                 "loading runs none unless asked", fix="ik.load(path, trust=True), or features=…")
     chosen = choose(features)
-    view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()})
+    view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()},
+                trial_range(told.get("trials")))
     view.names, view.units = tuple(told["feature_names"]), tuple(told["feature_units"])
     engine = plugins.load(estimator.spec).restore(
         {k.removeprefix("engine/"): v for k, v in arrays.items() if k.startswith("engine/")},

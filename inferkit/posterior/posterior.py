@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inferkit import seeds
-from inferkit.data import Dataset, Draws
+from inferkit.data import Dataset, Draws, Trials
 from inferkit.errors import EstimatorError, unknown_name
 from inferkit.features import View, observe
 from inferkit.plugins import Component
@@ -99,31 +99,27 @@ class Posterior:
             if self.observed is None:
                 raise EstimatorError("which observation?", fix="posterior.sample(1000, observed)")
             return self.observed, False
-        inputs, several = observe(observed, self.view)
         spec: Any = self.estimator.spec
+        if isinstance(observed, Trials) and self.view.trials is None and not spec.iid:
+            raise EstimatorError(f"{spec.name!r} learned from single trials, and combines no others",
+                                 fix="ik.Study(trials=…)" if spec.sets else "estimator nle or nre")
+        inputs, several = observe(observed, self.view)
         if not spec.amortised and self.observed is not None and not _same(inputs, self.observed):
             raise EstimatorError(
                 f"{spec.name!r} learned the posterior of one observation, and this is another",
                 fix="study.fit(observed=this_one), or an amortised estimator")
         return inputs, several
 
-    def sample(self, n: int, observed: Any = None, *, seed: int | None = None,
-               iid: bool = False) -> Any:
+    def sample(self, n: int, observed: Any = None, *, seed: int | None = None) -> Any:
         """n draws given an observation: `Samples`, for m observations (m, n, d); or `Draws`, of an
         estimator whose posterior has no named numbers.
 
-        `iid=True`: the m observations are independent trials of one parameter set.
+        `Trials(x)` are independent trials of one parameter set, and one observation.
         """
         if "samples" not in self.gives:
             return self.draws(n, observed, seed=seed)
         inputs, several = self._inputs(observed)
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
-        if iid:
-            if not self.estimator.spec.iid:  # type: ignore[attr-defined]
-                raise EstimatorError(f"{self.estimator.name!r} does not combine several trials",
-                                     fix="estimator nle or nre, or an embedding for sets of trials")
-            values = self.engine.sample(n, inputs, rng)
-            return Samples(values, self.prior.names, self.prior.units, self.prior)
         values = self.sample_batch(n, inputs, rng)
         return Samples(values if several else values[0], self.prior.names, self.prior.units,
                        self.prior)

@@ -8,6 +8,7 @@ expressions.py  arithmetic over parameters   dependent.py   priors that depend o
 graph.py        parents before children      layout.py      dicts to matrices and back
 constraints.py  conditions, acceptance       joint.py       Prior, which joins them all
 summary.py      tables, conditioning         config.py      study files, families of plugins
+space.py        to z ~ N(0, I) and back, for learned densities
 """
 
 from inferkit.prior.base import Family, Univariate

@@ -19,6 +19,7 @@ TITLES = {
     "predictive": ("Posterior predictive", "Do simulations of the posterior look like the data?"),
     "predictive.traces": ("Predictive traces", "Do simulated traces run where the data run?"),
     "misspecification": ("Misspecification", "Could this model make such data at all?"),
+    "typicality": ("Typicality", "Has the network seen such data?"),
     "contraction": ("Contraction", "What do the data say about each parameter?"),
     "failures": ("Failed simulations", "Do failures bias what was learned?"),
     "leakage": ("Leakage", "Does the posterior stay within the prior?"),
@@ -41,9 +42,10 @@ def headline(context: Context) -> tuple[str, str]:
         data = context.posterior.observed
         return (f"{', '.join(context.draws or ())} by {by}",
                 f"{data.trials} trial{'s' * (data.trials != 1)} of {', '.join(data.arrays)} · {end}")
+    trials = f"{context.trials} trials of one observation · " if context.trials else ""
     model = f"{study.simulator.name}: " if "simulator" in context.has else ""
     return (f"{model}{d} parameter{'s' * (d != 1)} by {by}",
-            f"{stored} of the prior · {features or 'raw outputs'} · {end}")
+            f"{stored} of the prior · {trials}{features or 'raw outputs'} · {end}")
 
 
 def _feature(feature: Any) -> str:

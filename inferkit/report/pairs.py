@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from inferkit.diagnose import Checks, Context
-from inferkit.report import style
+from inferkit.report import identified, style
 from inferkit.report.overview import draws_of
-from inferkit.report.section import figure, note
+from inferkit.report.section import figure, note, text
 
 MOST = 8
 BINS = 40
@@ -36,7 +36,8 @@ def section(context: Context, checks: Checks) -> str:
     caption = ("Diagonal: posterior (filled) and prior (outline). Below: regions that hold 50 % and "
                "90 % of the draws. Above: correlation." if d > 1 else
                "Posterior (filled) and prior (outline).")
-    return (note(remark.strip()) if remark else "") + figure(
+    said = "".join(map(text, identified.sentences(context, draws, prior)))
+    return (note(remark.strip()) if remark else "") + said + figure(
         fig, alt, caption + (" Truth: orange." if truth is not None else ""))
 
 

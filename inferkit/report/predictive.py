@@ -124,7 +124,8 @@ def events(rows: Ragged, observed: Any, output: Output) -> str:
 def _features(context: Context, found: Predictive, inputs: Mapping[str, Any]) -> str:
     computed = {k: v for k, v in inputs.items() if k == FEATURES}
     chosen = computed or {k: v for k, v in inputs.items()
-                          if isinstance(v, Ragged) or np.asarray(v)[0].size < LEAST}
+                          if isinstance(v, Ragged)
+                          or np.asarray(v)[0].size < LEAST * (context.trials or 1)}
     if not chosen:
         return ""
     observed, names = common.columns(chosen, context.view)

@@ -27,6 +27,7 @@ from inferkit.store import Store, compact
 BLOCK = 4096
 TARGET, SHORTEST = 0.5, 0.02
 MAX_ROWS, MAX_BYTES = 65536, 32 << 20
+COMPACT_EVERY = 256
 PILOT_ROWS = 20
 """When this many simulations have ended and all of them failed, the run stops."""
 
@@ -103,6 +104,7 @@ class Driver:
         self.flying: dict[str, tuple[Chunk, int]] = {}  # chunk and how often it was lost
         self.arrived: list[Receipt] = []
         self.cost = self.row_bytes = 0.0
+        self.shards = 0
         self.last = (spec.batch_size or 16) if spec.vectorised else 1
 
     def run(self) -> None:
@@ -114,6 +116,9 @@ class Driver:
                 self.arrived += self.executor.wait(0.5)
                 while self.arrived:
                     self._take(self.arrived.pop(0))
+                if self.shards >= COMPACT_EVERY:  # a slow simulator's shards hold few rows each
+                    self.shards = 0
+                    compact(self.store)
                 self.show(self.progress)
         except BaseException:
             self._stop()
@@ -173,6 +178,7 @@ class Driver:
             self.flying.pop(receipt.chunk, None)
         for name, data in receipt.payload:
             receipt.shards.append(self.store.write_encoded(name, [data]))
+        self.shards += len(receipt.shards)
         p = self.progress
         p.done += receipt.rows
         p.counts.update(receipt.counts)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import select
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,7 +132,7 @@ class WorkerProcess:
         patience = 2 * self.job.timeout + LATE
         told, since = b"", time.monotonic()
         answer: Any = process.stdout
-        while not select.select([answer], [], [], min(1.0, patience / 4))[0]:
+        while not wait([answer], min(1.0, patience / 4)):
             held = journal.read_bytes() if journal.exists() else b""
             if held != told:
                 told, since = held, time.monotonic()

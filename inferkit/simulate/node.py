@@ -123,8 +123,11 @@ class Held(Shard):
     """A shard in memory."""
 
     def __init__(self, name: str, data: bytes):
-        self.path, self._map = Path(name), data  # type: ignore[assignment]
+        self.path, self._data = Path(name), data
         self._parse()
+
+    def _content(self) -> bytes:
+        return self._data
 
 
 class Outbox:

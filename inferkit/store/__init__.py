@@ -5,6 +5,6 @@
 
 from inferkit.store.compact import compact
 from inferkit.store.files import write_atomic
-from inferkit.store.shard import OK, STATUS, Rows, Shard, encode
+from inferkit.store.shard import OK, STATUS, Rows, SentShard, Shard, encode
 from inferkit.store.store import Store
 from inferkit.store.table import Simulations

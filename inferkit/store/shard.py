@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import mmap
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -149,36 +150,77 @@ def _columns_crc(tensors: Mapping[str, np.ndarray]) -> int:
     return crc
 
 
+class Maps:
+    """Memory maps of files, the last used ones kept: each holds a file descriptor."""
+
+    def __init__(self):
+        self._kept: OrderedDict[Path, mmap.mmap] = OrderedDict()
+
+    @cached_property
+    def most(self) -> int:
+        """A quarter of the descriptors that a process may have here."""
+        try:
+            from resource import RLIMIT_NOFILE, getrlimit
+        except ImportError:  # Windows
+            return 256
+        return min(max(16, getrlimit(RLIMIT_NOFILE)[0] // 4), 256)
+
+    def get(self, path: Path) -> mmap.mmap:
+        if path in self._kept:
+            self._kept.move_to_end(path)
+            return self._kept[path]
+        with path.open("rb") as f:
+            made = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        self._kept[path] = made
+        while len(self._kept) > self.most:
+            self._kept.popitem(last=False)  # closed with the last array that looks into it
+        return made
+
+    def release(self, path: Path) -> None:
+        """Give the pages that were read back to the system; they are read again when touched."""
+        if path in self._kept and hasattr(mmap, "MADV_DONTNEED"):
+            self._kept[path].madvise(mmap.MADV_DONTNEED)
+
+
+MAPS = Maps()
+
+
 class Shard:
-    """A shard file, memory-mapped: arrays are views, read when they are touched."""
+    """A shard file, memory-mapped: arrays are views, read when they are touched.
+
+    A view holds the file's descriptor: whoever looks into many shards copies.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         try:
-            with path.open("rb") as f:
-                self._map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
             self._parse()
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as cause:
             raise StoreError(f"{path.name} is damaged: {cause}") from cause
 
+    def _content(self) -> Any:
+        return MAPS.get(self.path)
+
     def _parse(self) -> None:
-        length = int.from_bytes(self._map[:8], "little")
-        if length > len(self._map) - 8:
+        content = self._content()
+        self.nbytes = len(content)
+        length = int.from_bytes(content[:8], "little")
+        if length > self.nbytes - 8:
             raise ValueError("it is cut short")
-        header = json.loads(self._map[8 : 8 + length])
+        header = json.loads(content[8 : 8 + length])
         meta = header.pop("__metadata__")
         if meta["format"] != FORMAT:
             raise ValueError(f"unknown format {meta['format']!r}")
         if int(meta["header_crc"]) != _header_crc(header, meta):
             raise ValueError("its header does not match its checksum")
-        if 8 + length + max(h["data_offsets"][1] for h in header.values()) != len(self._map):
+        if 8 + length + max(h["data_offsets"][1] for h in header.values()) != self.nbytes:
             raise ValueError("it is cut short")
         self.key, self.round = meta["key"], int(meta["round"])
         self.attempt = int(meta["attempt"])
         self.messages = {int(k): v for k, v in json.loads(meta["messages"]).items()}
         self._header, self._start = header, 8 + length
-        self.index = self.tensor("index")
-        self.status = self.tensor("status")
+        self.index = self.tensor("index").copy()
+        self.status = self.tensor("status").copy()
         self._columns_crc = meta.get("columns_crc")
 
     @cached_property
@@ -191,16 +233,12 @@ class Shard:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
-    def nbytes(self) -> int:
-        return len(self._map)
-
     def tensor(self, name: str) -> np.ndarray:
         h = self._header[name]
         dtype = np.dtype(_DTYPES[h["dtype"]])
         start = self._start + h["data_offsets"][0]
         count = (h["data_offsets"][1] - h["data_offsets"][0]) // dtype.itemsize
-        return np.frombuffer(self._map, dtype, count, start).reshape(h["shape"])
+        return np.frombuffer(self._content(), dtype, count, start).reshape(h["shape"])
 
     def _names(self, prefix: str) -> list[str]:
         found = (k.removeprefix(prefix) for k in self._header if k.startswith(prefix))
@@ -221,9 +259,7 @@ class Shard:
         return tuple(told)
 
     def release(self) -> None:
-        """Give the pages that were read back to the system; they are read again when touched."""
-        if isinstance(self._map, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        MAPS.release(self.path)
 
     def output(self, name: str) -> Any:
         if f"x/{name}#values" in self._header:
@@ -246,3 +282,14 @@ class Shard:
             return row_crcs(self.rows()) != self.tensor("crc")
         except (ValueError, IndexError, OverflowError):  # flipped lengths of a ragged output
             return np.ones(len(self), bool)
+
+
+class SentShard(Shard):
+    """A shard's bytes, which are in no file (yet): what a receipt brings along."""
+
+    def __init__(self, name: str, data: bytes):
+        self._data = data
+        super().__init__(Path(name))
+
+    def _content(self) -> bytes:
+        return self._data

@@ -123,14 +123,12 @@ class Simulations:
         return {n: self._gather(lambda s, n=n: s.tensor(f"theta/{n}")) for n in names}
 
     def _gather(self, read: Any) -> np.ndarray:
-        used = np.unique(self._shard)
-        if not len(used):
+        if not len(self):
             return np.empty(0)
-        first = read(self._shards[used[0]])
+        first = read(self._shards[self._shard[0]])
         out = np.empty((len(self), *first.shape[1:]), first.dtype)
-        for k in used:
-            rows = self._shard == k
-            out[rows] = read(self._shards[k])[self._position[rows]]
+        for shard, rows, positions in self.by_shard():
+            out[rows] = read(shard)[positions]
         return out
 
     @property
@@ -150,8 +148,7 @@ class Simulations:
 
     def by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
         """(shard, these rows' places in the table, their places in the shard), shard by shard."""
-        for k in np.unique(self._shard):
-            rows = np.flatnonzero(self._shard == k)
+        for k, rows in _groups(self._shard):
             yield self._shards[k], rows, self._position[rows]
 
     def batches(self, size: int = 8192) -> Iterator[Rows]:
@@ -171,17 +168,16 @@ class Simulations:
 
     def _outputs(self, rows: np.ndarray) -> dict[str, Any]:
         shards, positions = self._shard[rows], self._position[rows]
-        used = np.unique(shards)
-        for k in used:
-            self._verify(int(k))
+        used = list(_groups(shards))
+        for k, _ in used:
+            self._verify(k)
         out: dict[str, Any] = {}
         for name, (shape, dtype) in self.outputs.items():
             if shape is None:
-                out[name] = self._ragged(name, dtype, shards, positions)
+                out[name] = self._ragged(name, dtype, used, positions)
                 continue
             values = np.empty((len(rows), *shape), dtype)
-            for k in used:
-                mine = shards == k
+            for k, mine in used:
                 shard = self._shards[k]
                 # Failures have no outputs, invalid rows none that fit.
                 values[mine] = (shard.output(name)[positions[mine]]
@@ -193,13 +189,14 @@ class Simulations:
     def _fits(self, shard: Shard) -> bool:
         return _shapes(shard.signature) == _shapes(self.signature)
 
-    def _ragged(self, name: str, dtype: Any, shards: np.ndarray, positions: np.ndarray) -> Ragged:
-        opened = {k: (self._shards[k].output(name)
-                      if self._fits(self._shards[k]) else None)
-                  for k in np.unique(shards)}
-        empty = np.empty(0, dtype)
-        held = ((opened[s], int(p)) for s, p in zip(shards, positions))
-        return Ragged.from_rows([empty if r is None else r[p] for r, p in held], dtype)
+    def _ragged(self, name: str, dtype: Any, used: list, positions: np.ndarray) -> Ragged:
+        found = [np.empty(0, dtype)] * len(positions)
+        for k, mine in used:
+            if self._fits(self._shards[k]):
+                values = self._shards[k].output(name)
+                for i in mine:
+                    found[i] = np.array(values[int(positions[i])])
+        return Ragged.from_rows(found, dtype)
 
     def _verify(self, k: int) -> None:
         bad = self._shards[k].damaged
@@ -224,6 +221,14 @@ class Simulations:
                 else:
                     h.update(value.tobytes())
         return h.hexdigest()
+
+
+def _groups(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(label, the places that have it), label by label, in one sort."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    for places in np.split(order, starts[1:]) if len(order) else ():
+        yield int(labels[places[0]]), places
 
 
 def _shapes(signature: tuple) -> tuple:

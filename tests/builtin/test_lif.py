@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from inferkit import seeds
-from inferkit.builtin.lif import LIF, LIFConfig
+from inferkit.builtin.lif import LIF, LIFConfig, noise
 from inferkit.errors import ConfigError, DataError, SimulatorError
 from inferkit.protocols import Simulator
 
@@ -47,6 +48,44 @@ def test_bytes_do_not_depend_on_the_batch(settings, monkeypatch):
                 assert part[name].tobytes() == whole[name][pick].tobytes()
             else:
                 assert part[name] == whole[name][pick]
+
+
+@pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("n", (1, 67, 200))
+def test_the_compiled_neuron_gives_the_same_bytes(settings, n, monkeypatch):
+    pytest.importorskip("numba")
+    model, theta, s = LIF(LIFConfig(**settings)), draw(n), rows(n)
+    theta["tau"][0] = -1.0  # a row that fails
+    fast = model.simulate(theta, s)
+    monkeypatch.setattr("inferkit.builtin.lif.simulator.compiled", lambda: None)
+    plain = model.simulate(theta, s)
+    for name in plain:
+        if name == "V":
+            assert fast[name].tobytes() == plain[name].tobytes()
+        else:
+            assert fast[name] == plain[name]
+
+
+def test_the_noise_is_normal_and_independent():
+    """By moments, Kolmogorov and Smirnov, and correlations over time, rows and streams."""
+    z = noise.normals(rows(3000), 101, noise.OBSERVED).astype(float)
+    other = noise.normals(rows(3000), 101, noise.PROCESS).astype(float)
+    assert z.shape == (101, 3000)
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
+    bound = 4 / np.sqrt(z.size)
+    for left, right in ((z[1:], z[:-1]), (z[:, 1:], z[:, :-1]), (z, other), (z[1::2], z[0:-1:2]),
+                        (z[1:] ** 2, z[:-1] ** 2)):
+        assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 1.1 * bound
+    assert abs((z**3).mean()) < bound * np.sqrt(15) and abs((z**4).mean() - 3) < bound * np.sqrt(96)
+
+
+def test_the_polynomials_are_accurate():
+    x = np.random.default_rng(0).random(10_000).astype(np.float32) + np.float32(2.0**-32)
+    np.testing.assert_allclose(noise.log(x), np.log(x.astype(float)), rtol=1e-6, atol=1e-9)
+    word = np.random.default_rng(1).integers(0, 2**32, 10_000, np.uint32)
+    cosine, sine = noise.turn(word)
+    np.testing.assert_allclose(cosine, np.cos(2 * np.pi * word / 2**32), atol=1e-6)
+    np.testing.assert_allclose(sine, np.sin(2 * np.pi * word / 2**32), atol=1e-6)
 
 
 def test_it_fits_the_protocol_and_its_declarations():

@@ -192,3 +192,20 @@ def test_false_alarms_over_400_exact_posteriors():
     print(rates)
     for alarms, failures in rates.values():
         assert alarms <= 0.025 and failures <= 3
+
+
+def ridge(rho, claimed, seed, m=200, n=400):
+    """Truths of correlation rho about their posteriors' means, and draws of the claimed one."""
+    r = np.random.default_rng(seed)
+    true, said = (np.linalg.cholesky([[1, c], [c, 1]]) for c in (rho, claimed))
+    mean = 3 * r.standard_normal((m, 2))
+    return sbc.check_pairs(mean + r.standard_normal((m, 2)) @ true.T,
+                           mean[:, None] + r.standard_normal((m, n, 2)) @ said.T, r, ["a", "b"])
+
+
+@pytest.mark.parametrize("claimed, how", [(0.99, "too wide"), (0.9999, "too narrow")])
+def test_a_ridge_of_the_wrong_width_fails(claimed, how):
+    for seed in range(3):
+        verdict = ridge(0.999, claimed, seed)
+        assert verdict.status == "FAIL" and how in verdict.evidence and "axis" in verdict.evidence
+    assert [ridge(0.999, 0.999, 10 + seed).status for seed in range(20)].count("PASS") >= 19

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import inferkit as ik
 from inferkit.builtin.diagnostics import (
     failures,
     leakage,
@@ -10,6 +11,7 @@ from inferkit.builtin.diagnostics import (
     predictive,
     recovery,
     training,
+    typicality,
 )
 from inferkit.diagnose import common
 from tests.diagnose import studies
@@ -81,7 +83,7 @@ def test_predictive_features_are_calibrated_over_many_correlated_features():
 def test_predictive_features_name_what_is_off():
     s, o = rng().standard_normal((200, 3)), np.array([0.1, 12.0, 0.3])
     verdict = predictive.features(s, o, NAMES)
-    assert verdict.status == "FAIL" and "b (+12" in verdict.evidence and verdict.remedy
+    assert verdict.status == "FAIL" and "b (+1" in verdict.evidence and verdict.remedy
     assert verdict.curves["tail"][1] <= 2 / 201 < 0.1 < verdict.curves["tail"][0]
 
 
@@ -103,6 +105,23 @@ def test_predictive_envelope():
     assert predictive.envelope(s, r.standard_normal(300), "V").status == "PASS"
     verdict = predictive.envelope(s, r.standard_normal(300) + 3, "V")
     assert verdict.status == "FAIL" and verdict.numbers["inside"] < 0.3
+
+
+# -- typicality ----------------------------------------------------------------------------------
+
+
+def test_typicality_alarms_at_its_nominal_rate_and_sees_what_is_far():
+    """Of summaries that are heavy-tailed and dependent, and one that the network left constant."""
+    def summaries(n, seed):
+        r = rng(seed)
+        s = r.standard_t(3, (n, 5)) @ rng(7).standard_normal((5, 5))
+        return np.concatenate([s, np.ones((n, 1))], axis=1)
+
+    a, b = summaries(600, 1), summaries(400, 2)
+    usual = [typicality.check(a, b, row).status for row in summaries(1000, 3)]
+    assert usual.count("PASS") > 965 and usual.count("FAIL") <= 3
+    far = typicality.check(a, b, summaries(1, 4)[0] + 60)
+    assert far.status == "FAIL" and "held-out" in far.evidence and far.remedy
 
 
 # -- misspecification ----------------------------------------------------------------------------
@@ -225,3 +244,58 @@ def test_training(info, status, word):
     verdict = training.check(info)
     assert verdict.status == status and word in verdict.evidence, str(verdict)
     assert verdict.remedy or status in ("PASS", "NOT RUN")
+
+
+# -- false alarms of what is exchangeable --------------------------------------------------------
+
+
+def alarms(check, times):
+    return sum(check(rng(seed)).status != "PASS" for seed in range(times))
+
+
+def test_long_traces_few_draws_and_sparse_counts_alarm_no_more_than_they_say():
+    """Each was a false alarm in a third of cases or more while the envelope knew its own traces."""
+    names = [f"n{j}" for j in range(20)]
+    assert alarms(lambda r: predictive.envelope(
+        r.standard_normal((100, 4000)), r.standard_normal(4000), "x"), 40) <= 2
+    assert alarms(lambda r: predictive.features(
+        r.poisson(0.05, (20, 20)) * 1.0, r.poisson(0.05, 20) * 1.0, names), 200) <= 6
+    assert predictive.envelope(rng().standard_normal((200, 400)),
+                               1.5 * rng(1).standard_normal(400), "x").status != "PASS"
+
+
+@pytest.mark.parametrize("d", (84, 200))
+def test_one_of_many_parameters_lies_outside_all_draws_by_chance(d):
+    names = [f"a{j}" for j in range(d)]
+    assert alarms(lambda r: recovery.check(
+        r.standard_normal(d), r.standard_normal((2000, d)), names), 200) <= 4
+    truth = rng().standard_normal(d)
+    truth[3] = 8.0
+    assert recovery.check(truth, rng(1).standard_normal((2000, d)), names).status == "FAIL"
+
+
+def test_misspecification_of_few_simulations_and_of_one_input_among_many():
+    names = [f"x{j}" for j in range(50)]
+    assert alarms(lambda r: misspecification.check(
+        r.standard_normal((50, 5)), r.standard_normal(5), names[:5]), 300) <= 8
+    odd = rng(1).standard_normal(50)
+    odd[7] += 6
+    verdict = misspecification.check(rng(2).standard_normal((2000, 50)), odd, names)
+    assert verdict.status != "PASS" and "x7" in verdict.evidence
+
+
+def test_other_noise_shows_in_a_trace_s_steps():
+    """Twice the noise, hidden among movements thirty times as large."""
+    from inferkit.features import View
+
+    view = View((), {"v": ik.Output("v", (300,))})
+    r = rng(3)
+    move = 30 * r.standard_normal((401, 1)) * np.sin(np.linspace(0, 6, 300))
+    x = move + r.standard_normal((401, 300))
+    x[-1] += 1.7 * r.standard_normal(300)
+    steps, names = misspecification.step_sizes({"v": x}, view)
+    assert names == ["steps of v"] and steps.shape == (401, 1)
+    both = np.concatenate([x, steps], axis=1)
+    labels = [f"v{i}" for i in range(300)] + names
+    assert misspecification.check(both[:-1], both[-1], labels).status != "PASS"
+    assert misspecification.check(both[:-2], both[-2], labels).status == "PASS"

@@ -1,6 +1,7 @@
 """What the documentation shows runs, and what there is is documented."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,24 @@ def test_its_blocks_run(file, tmp_path, monkeypatch):
     else:
         assert space["states"]["x"].shape == (200, 3, 100, 1)
         assert space["study"].check().status == "PASS"
+
+
+@pytest.mark.slow  # a likelihood is trained on 180,000 trials
+def test_the_page_on_trials(tmp_path, monkeypatch):
+    """A drift-diffusion model against its exact posterior on a grid."""
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    space = {"__name__": "documentation"}
+    for block in python_blocks("docs/trials.md"):
+        exec(compile(block, "docs/trials.md", "exec"), space)  # noqa: S102
+    assert space["samples"].values.shape == (1000, 3) and space["checks"].status != "FAIL"
+    assert "60 trials of one observation" in (tmp_path / "runs/ddm/report.html").read_text()
+    assert space["checks"]["sbc"].status == "PASS"
+    mean, sd = space["ddm"].grid_posterior(space["observed"], space["study"].prior)
+    draws = space["posterior"].sample(4000, space["observed"]).values
+    assert np.abs((draws.mean(0) - mean) / sd).max() < 0.4
+    assert np.abs(draws.std(0) / sd - 1).max() < 0.2
 
 
 def test_every_hook_is_documented_and_tested():

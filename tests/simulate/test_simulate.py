@@ -75,6 +75,27 @@ def test_workers_chunks_and_growth_give_the_same_bytes(tmp_path):
     assert Simulations(study(tmp_path, name="other", seed=4).store, 0).digest() != digest
 
 
+def test_a_slow_simulator_leaves_few_shards(tmp_path, monkeypatch):
+    """Chunks of one row, as for simulations of 10 s (said, not spent): merged while it runs."""
+    from inferkit.simulate import local
+
+    def slow(job, chunk, **more):
+        receipt = run_chunk(job, chunk, **more)
+        receipt.seconds = 10.0 * receipt.rows
+        seen.append(len(list((tmp_path / "run/shards").iterdir())))
+        return receipt
+
+    run_chunk, seen = local.run_chunk, []
+    monkeypatch.setattr(local, "run_chunk", slow)
+    one = study(tmp_path)
+    one.simulate(1500)
+    assert len(seen) > 1000 and max(seen) < 400 and len(one.store.shards()) < 5
+    monkeypatch.undo()
+    quick = study(tmp_path, name="quick")
+    quick.simulate(1500)
+    assert one.simulations.digest() == quick.simulations.digest()
+
+
 def test_stored_rows_are_not_run_again(tmp_path):
     one = study(tmp_path)
     assert one.simulate(100).done == 100

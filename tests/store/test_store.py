@@ -178,6 +178,35 @@ def test_compaction_keeps_every_byte(store):
     assert table.messages[3] == "ValueError: no"
 
 
+def test_many_shards_need_few_descriptors(tmp_path):
+    """3,000 shards under `ulimit -n 256`: read whole, checked, merged to the same bytes."""
+    code = textwrap.dedent("""
+        import resource, sys
+        from pathlib import Path
+        import numpy as np
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        from inferkit.data import Ragged
+        from inferkit.store import Rows, Simulations, Store, compact
+        store = Store.create(Path(sys.argv[1]), {"seed": 1})
+        for k in range(3000):
+            store.write(Rows(0, np.array([k]), np.zeros(1, np.uint8), np.ones(1, np.float32),
+                             {"a": np.array([k / 7])}, {"v": np.array([[k, 1.0]]),
+                             "s": Ragged.from_rows([np.arange(k % 3) * 1.0])}))
+        store.refuse_damage()
+        table = Simulations(store, 0)
+        assert (table.theta["a"] == np.arange(3000) / 7).all()
+        before = table.digest()
+        assert store.heal() == 0
+        assert compact(store) == 3000
+        assert Simulations(Store.existing(store.path), 0).digest() == before
+        print(len(list(store.folder.iterdir())))
+    """)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 5
+
+
 def test_half_written_files_are_ignored_and_tidied(store):
     store.write(rows())
     gone = subprocess.Popen([sys.executable, "-c", ""])

@@ -14,8 +14,9 @@ from inferkit.builtin.diagnostics.recovery import Recovery
 from inferkit.builtin.diagnostics.sbc import SBC
 from inferkit.builtin.diagnostics.tarp import TARP
 from inferkit.builtin.diagnostics.training import Training
+from inferkit.builtin.diagnostics.typicality import Typicality
 
 __all__ = [
     "SBC", "TARP", "Contraction", "Coverage", "Failures", "Leakage", "Misspecification",
-    "PosteriorPredictive", "Recovery", "Training",
+    "PosteriorPredictive", "Recovery", "Training", "Typicality",
 ]

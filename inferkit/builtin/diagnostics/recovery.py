@@ -3,7 +3,9 @@
     u_j = (#{draws < theta*_j} + 1/2 ties) / n,     level_j = |2 u_j - 1|
 
 `level` is the smallest central interval that holds the truth; a 99 % interval misses one truth in a
-hundred, so the threshold is divided by the number of parameters.  One truth is one draw: SBC over
+hundred, so the threshold is divided by the number d of parameters: p_j = 2 (rank + 1) / (n + 1) of the
+nearer side, which n draws resolve up to d = n/200.  Beyond, a truth is missed where it is half as far
+out again as the farthest draw.  One truth is one draw: SBC over
 many is the stronger check.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 from inferkit.diagnose import Context, Verdict, common
 from inferkit.diagnose.uniform import WARN
 
+BEYOND = 1.5
 FAR = 5.0
 """A truth this many posterior sd from the mean, and outside all draws, is a failure."""
 
@@ -27,9 +30,13 @@ def check(truth: np.ndarray, draws: np.ndarray, names: Sequence[str]) -> Verdict
     z = (truth - draws.mean(axis=0)) / np.where(sd > 0, sd, 1e-300)
     below, ties = (draws < truth).sum(axis=0), (draws == truth).sum(axis=0)
     level = np.abs(2 * (below + 0.5 * ties) / n - 1)
-    tail = np.maximum(1 - level, 1 / n)
-    missed = (tail < WARN / d) | (level >= 1)
-    far = (level >= 1) & (np.abs(z) > FAR)
+    tail = 2 * np.minimum(below + ties + 1, n - below + 1) / (n + 1)
+    # Among many parameters one lies outside all n draws by chance; then it must lie far outside.
+    median = np.median(draws, axis=0)
+    reach = np.where(truth > median, draws.max(axis=0) - median, median - draws.min(axis=0))
+    outside = (level >= 1) & (np.abs(truth - median) > BEYOND * reach)
+    missed = (tail <= WARN / d) | outside
+    far = outside & (np.abs(z) > FAR)
     worst = int(np.argmax(np.abs(z)))
     numbers = {f"z_{name}": float(v) for name, v in zip(names, z)}
     numbers |= {f"level_{name}": float(v) for name, v in zip(names, level)}

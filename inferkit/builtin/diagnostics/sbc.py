@@ -15,6 +15,11 @@ truth and draws together (so that they stay exchangeable), the rank of z*_i z*_j
 z_i z_j is uniform too (a data-dependent test quantity, Modrák et al. 2023), and a wrong correlation
 moves it at once.
 
+**Axes.**  Along a ridge (a correlation of 0.999 claimed as 0.99) neither moves: the error is across
+the ridge, in a direction that no single parameter and no product shows.  So truth and draws, scaled
+as above, are also ranked along the principal axes of their common covariance, which do not know
+which of them is the truth.
+
 SBC averages over x, so it cannot see a posterior that ignores the data: the prior itself passes.
 `contraction` and `tarp` see that one.
 """
@@ -96,39 +101,73 @@ def _words(t: Uniformity, kind: str) -> str:
 
 def check_pairs(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
                 names: Sequence[str] | None = None) -> Verdict:
-    """The verdict on the dependence between parameters, from truths (m, d), draws (m, n, d)."""
+    """The verdict on the dependence between parameters, from truths (m, d), draws (m, n, d).
+
+    Pairs and axes share the chance of a false alarm in halves.
+    """
     m, d = theta.shape
     names = [f"theta[{j}]" for j in range(d)] if names is None else list(names)
     both = np.concatenate([theta[:, None], draws], axis=1)
     sd = both.std(axis=1, keepdims=True)
     z = (both - both.mean(axis=1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
-    strength = np.abs(np.einsum("mni,mnj->ij", z, z))
+    covariance = np.einsum("mni,mnj->mij", z, z) / z.shape[1]
+    strength = np.abs(covariance.sum(axis=0))
     pairs = sorted(((i, j) for i in range(d) for j in range(i)), key=lambda ij: -strength[ij])
     pairs = pairs[:PAIRS]
     tests = []
     for i, j in pairs:
         product = (z[..., i] * z[..., j])[..., None]
         tests.append(uniformity(pit(product[:, 0], product[:, 1:], rng)[:, 0]))
-    p = np.minimum(1.0, len(tests) * np.array([t.p for t in tests]))
+    along = along_axes(z, covariance)
+    ranks = pit(along[:, 0], along[:, 1:], rng)
+    tests += [uniformity(ranks[:, k]) for k in range(d)]
+    share = np.array([2 * len(pairs)] * len(pairs) + [2 * d] * d)
+    p = np.minimum(1.0, share * np.array([t.p for t in tests]))
     worst = int(p.argmin())
     wrong = np.flatnonzero(p < WARN)
-    i, j = pairs[worst]
-    label = f"{names[j]} and {names[i]}"
-    if len(wrong):
+    count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
+    if worst < len(pairs):
+        i, j = pairs[worst]
+        label = f"{names[j]} and {names[i]}"
         way = "more positively" if tests[worst].shift > 0 else "more negatively"
         how = f"are {way} related" if tests[worst].p_shift < WARN else "depend on each other otherwise"
-        evidence = (f"{label} {how} than the posterior says ({common.quote(p[worst])}); "
-                    f"{len(wrong)} of {len(pairs)} pairs are off")
+        told = f"{label} {how} than the posterior says"
     else:
-        count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
-        evidence = (f"no sign of a wrong dependence in {count}; the least calibrated: "
-                    f"{label} ({common.quote(p[worst])} after correction)")
+        k = worst - len(pairs)
+        label = f"principal axis {d - k} of {d}" + _made_of(covariance, k, names)
+        told = f"along the {label}, the posterior {_claims(tests[worst])}"
+    if len(wrong):
+        evidence = (f"{told} ({common.quote(p[worst])}); {(wrong < len(pairs)).sum()} of {count} and "
+                    f"{(wrong >= len(pairs)).sum()} of {d} principal axes are off")
+    else:
+        evidence = (f"no sign of a wrong dependence in {count} and along {d} principal axes; the least "
+                    f"calibrated: {label} ({common.quote(p[worst])} after correction)")
     return Verdict(
         "sbc.pairs", common.grade(float(p[worst]), all(tests[k].small for k in wrong)), evidence,
         "single parameters may be right, combinations of them are not: a more flexible density or "
         "more simulations" if len(wrong) else "",
         f"{m:,} simulations that no estimator has seen, {draws.shape[1]:,} draws each",
-        {"p": float(p[worst])})
+        {"p": float(p[worst]), "p_axes": float(p[len(pairs):].min())})
+
+
+def along_axes(z: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """z (m, n, d) along each one's principal axes, the shortest first; signs by the largest part."""
+    axes = np.linalg.eigh(covariance)[1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return z @ (axes * np.where(largest < 0, -1.0, 1.0))
+
+
+def _made_of(covariance: np.ndarray, k: int, names: Sequence[str]) -> str:
+    """The parameters that an axis is mostly made of, over all posteriors."""
+    weight = (np.linalg.eigh(covariance)[1][..., k] ** 2).mean(axis=0)
+    return f" (mostly {common.some([names[j] for j in np.argsort(-weight)[:2]])})"
+
+
+def _claims(t: Uniformity) -> str:
+    kind = kind_of(t)
+    return {"narrow": f"is too narrow: errors are {t.spread:.2g} times what it claims",
+            "wide": f"is too wide: errors are {t.spread:.2g} times what it claims",
+            "bias": f"is off by {abs(t.shift):.2g} of its sd"}.get(kind, "has a wrong shape")
 
 
 class SBC:

@@ -85,10 +85,10 @@ def _half(f: np.ndarray) -> float:
 def nearest(context: Context, inputs: Mapping) -> np.ndarray | None:
     """Parameters (m, d) of the training simulations nearest to held-out inputs."""
     table = context.study.training.ok
-    if len(table) < 20:
+    if len(table) < 20 or (context.trials and not context.view.trials):  # stored are single trials
         return None
     table = table.select(slice(0, REFERENCE_ROWS))
-    known, names = common.columns(context.view.of(table), context.view)
+    known, names = common.columns(context.cut(context.view.of(table)), context.view)
     wanted, _ = common.columns(inputs, context.view)
     every = max(1, len(names) // 512)
     known, wanted = known[:, ::every], wanted[:, ::every]

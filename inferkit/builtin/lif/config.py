@@ -54,6 +54,11 @@ class LIFConfig:
     process_noise: float = 0.0
     outputs: tuple[str, ...] = ("V", "spikes")
 
+    @property
+    def kick(self) -> float:
+        """Standard deviation of a step's process noise, in mV."""
+        return self.process_noise * math.sqrt(self.dt)
+
     def __post_init__(self):
         object.__setattr__(self, "values", tuple(float(v) for v in self.values))
         chosen = (self.outputs,) if isinstance(self.outputs, str) else tuple(self.outputs)

@@ -12,18 +12,20 @@ of `noise_sd` mV at every sample.  It shows the reset and no spike shape, unless
 set: then the sample at a spike reads `spike_peak` (plus noise) and the dynamics are unchanged.
 
 The step is elementwise IEEE arithmetic over the batch and each row's noise comes from its own
-seed, so a row's bytes do not depend on the batch.
+seed (`noise`), so a row's bytes do not depend on the batch.  Where numba is installed (`pip install
+"inferkit[fast]"`), `kernel` does the same work twenty times faster, to the same bytes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from inferkit import seeds as rng
+from inferkit.builtin.lif import noise
 from inferkit.builtin.lif.config import LIFConfig, injected_current
 from inferkit.data import Output, Parameter, Ragged
 from inferkit.errors import DataError, SimulatorError, unknown_name
@@ -66,29 +68,18 @@ class LIF:
     def simulate(self, theta: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
         columns = _columns(theta, len(seeds))
         config, n = self.config, len(seeds)
-        x: dict[str, Any] = {}
-        if "V" in config.outputs:
-            x["V"] = np.empty((n, config.steps), np.float32)
-        counts, times = [], []
+        block = _numpy_block if (kernel := compiled()) is None else kernel.block
+        kept = "V" in config.outputs
+        trace = np.empty((n if kept else 0, config.steps), np.float32)
+        counts, at = np.zeros(n, np.int64), [np.empty(0, np.int64)]
         for start in range(0, n, _BLOCK):
             rows = slice(start, start + _BLOCK)
-            block = {name: column[rows] for name, column in columns.items()}
-            observed, process = self._noise(seeds[rows])
-            trace, spiked = self._integrate(block, process)
-            if "V" in config.outputs:
-                out = x["V"][rows]
-                if observed is None:
-                    out[...] = trace.T
-                else:
-                    np.multiply(observed, np.float32(config.noise_sd), out=out)
-                    out += trace.T
-            if "spikes" in config.outputs:
-                step, row = np.nonzero(spiked)
-                counts.append(np.bincount(row, minlength=spiked.shape[1]))
-                times.append(self.time[step[np.argsort(row, kind="stable")]])
+            neuron = self._neuron({name: column[rows] for name, column in columns.items()})
+            at.append(block(config, self.current, neuron, seeds[rows], trace[rows], counts[rows]))
+        x: dict[str, Any] = {"V": trace} if kept else {}
         if "spikes" in config.outputs:
-            offsets = np.concatenate([[0], *counts]).cumsum()
-            x["spikes"] = Ragged(np.concatenate([np.empty(0), *times]), offsets)
+            offsets = np.concatenate([[0], counts]).cumsum()
+            x["spikes"] = Ragged(self.time[np.concatenate(at)], offsets)
         return {name: x[name] for name in config.outputs}
 
     def trace(self, theta: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -96,7 +87,8 @@ class LIF:
         n = len(np.atleast_1d(next(iter(theta.values()))))
         columns = _columns(theta, n)
         parts = [
-            self._integrate({k: v[s : s + _BLOCK] for k, v in columns.items()}, None)[0].T
+            _integrate(self.config, self.current,
+                       self._neuron({k: v[s : s + _BLOCK] for k, v in columns.items()}), None)[0].T
             for s in range(0, n, _BLOCK)
         ]
         return np.concatenate(parts) if parts else np.empty((0, self.config.steps), np.float32)
@@ -151,57 +143,78 @@ class LIF:
             }
         )
 
-    def _noise(self, seeds: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Observation and process noise; a row's observation noise is drawn first, always."""
-        config = self.config
-        if config.process_noise > 0:
-            both = rng.normals(seeds, (2, config.steps), np.float32)
-            process = both[:, 1].T.astype(float) * (config.process_noise * math.sqrt(config.dt))
-            return (both[:, 0] if config.noise_sd > 0 else None), process
-        if config.noise_sd > 0 and "V" in config.outputs:
-            return rng.normals(seeds, (config.steps,), np.float32), None
-        return None, None
-
-    def _integrate(
-        self, theta: Mapping[str, np.ndarray], process: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Noise-free recording (T, n) float32 and spikes (T, n) bool of one block of rows."""
-        config, current = self.config, self.current
+    def _neuron(self, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+        """keep, gain, pull, rest, threshold, reset: what a step needs of each row, (6, n)."""
         tau, rest, capacity, threshold = (theta[p.name] for p in PARAMETERS)
-        n = len(tau)
-        trace = np.empty((config.steps, n), np.float32)
-        spiked = np.zeros((config.steps, n), bool)
-        held = round(config.refractory / config.dt)
+        dt, reset = self.config.dt, self.config.V_reset
         with np.errstate(all="ignore"):
             # An impossible membrane (tau <= 0 or C <= 0) gives a row of NaN: a failure as data.
-            leak = config.dt / np.where(tau > 0, tau, np.nan)
-            gain = config.dt / np.where(capacity > 0, capacity, np.nan)
-            reset = rest if config.V_reset is None else np.full(n, float(config.V_reset))
-            keep, pull = 1.0 - leak, leak * rest
-            v, drive = rest + 0.0 * (leak + gain), np.empty(n)
-            silent_until = np.zeros(n, np.int64)
-            trace[0] = v
-            last = None
-            for k in range(config.steps - 1):
-                if current[k] != last:  # a pulse changes the drive only twice
-                    last = current[k]
-                    np.multiply(gain, last, out=drive)
-                    drive += pull
-                v *= keep
-                v += drive
-                if process is not None:
-                    v += process[k]
-                if held:
-                    np.copyto(v, reset, where=silent_until > k)
-                fired = np.greater_equal(v, threshold, out=spiked[k + 1])
-                if held:
-                    fired &= silent_until <= k
-                    silent_until[fired] = k + 1 + held
-                np.copyto(v, reset, where=fired)
-                trace[k + 1] = v
-        if config.spike_peak is not None:
-            trace[spiked] = config.spike_peak
-        return trace, spiked
+            leak = dt / np.where(tau > 0, tau, np.nan)
+            gain = dt / np.where(capacity > 0, capacity, np.nan)
+            return np.stack([1.0 - leak, gain, leak * rest, rest + 0.0 * (leak + gain), threshold,
+                             rest if reset is None else np.full(len(rest), float(reset))])
+
+
+@cache
+def compiled() -> Any:
+    """The compiled kernel, or None where numba is not installed."""
+    try:
+        from inferkit.builtin.lif import kernel
+    except ImportError:
+        return None
+    return kernel
+
+
+def _numpy_block(config: LIFConfig, current: np.ndarray, neuron: np.ndarray, seeds: np.ndarray,
+                 trace: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Fills trace (n, T), if it has rows, and counts (n,); returns the spikes' steps, row by row."""
+    process = None
+    if config.process_noise > 0:
+        process = noise.normals(seeds, config.steps, noise.PROCESS).astype(float) * config.kick
+    seen, spiked = _integrate(config, current, neuron, process)
+    if len(trace):
+        if config.noise_sd > 0:
+            z = noise.normals(seeds, config.steps, noise.OBSERVED)
+            seen += z * np.float32(config.noise_sd)
+        trace[...] = seen.T
+    step, row = np.nonzero(spiked)
+    counts[...] = np.bincount(row, minlength=len(counts))
+    return step[np.argsort(row, kind="stable")]
+
+
+def _integrate(config: LIFConfig, current: np.ndarray, neuron: np.ndarray,
+               process: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Recording without observation noise (T, n) float32 and spikes (T, n) bool of one block."""
+    keep, gain, pull, rest, threshold, reset = neuron
+    n = len(rest)
+    trace = np.empty((config.steps, n), np.float32)
+    spiked = np.zeros((config.steps, n), bool)
+    held = round(config.refractory / config.dt)
+    with np.errstate(all="ignore"):
+        v, drive = rest.copy(), np.empty(n)
+        silent_until = np.zeros(n, np.int64)
+        trace[0] = v
+        last = None
+        for k in range(config.steps - 1):
+            if current[k] != last:  # a pulse changes the drive only twice
+                last = current[k]
+                np.multiply(gain, last, out=drive)
+                drive += pull
+            v *= keep
+            v += drive
+            if process is not None:
+                v += process[k]
+            if held:
+                np.copyto(v, reset, where=silent_until > k)
+            fired = np.greater_equal(v, threshold, out=spiked[k + 1])
+            if held:
+                fired &= silent_until <= k
+                silent_until[fired] = k + 1 + held
+            np.copyto(v, reset, where=fired)
+            trace[k + 1] = v
+    if config.spike_peak is not None:
+        trace[spiked] = config.spike_peak
+    return trace, spiked
 
 
 def _columns(theta: Mapping[str, np.ndarray], n: int) -> dict[str, np.ndarray]:

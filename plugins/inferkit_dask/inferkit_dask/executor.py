@@ -32,6 +32,8 @@ RESERVE = 1000
 """Chunks in flight at most beyond those that run."""
 LOOK_SECONDS = 1.0
 BROKEN = "the connection to the scheduler broke"
+BREAKS = 100
+"""Breaks of the connection, with nothing finished between them, that are blamed on no chunk."""
 
 
 class DaskExecutor:
@@ -41,7 +43,7 @@ class DaskExecutor:
         self.config = config or DaskConfig()
         self.retries, self.grace = self.config.retries, self.config.grace
         self.note = ""
-        self._threads = 0
+        self._threads = self._breaks = 0
         self._done: queue.Queue[Receipt] = queue.Queue()
         self._flying: set[str] = set()
         self._cancelled = False
@@ -110,8 +112,13 @@ class DaskExecutor:
             while True:
                 receipts.append(self._done.get_nowait())
         if not self._cancelled:
-            if any(r.lost == BROKEN for r in receipts):
+            if any(r.rows for r in receipts):
+                self._breaks = 0
+            if broken := [r for r in receipts if r.lost == BROKEN]:
                 self._restore()
+                self._breaks += 1
+                for r in broken if self._breaks < BREAKS else ():
+                    r.lost, r.stopped = "", True  # to be run again, and no fault of the chunk
             self._check_alive()
         self._flying -= {r.chunk for r in receipts}
         return receipts

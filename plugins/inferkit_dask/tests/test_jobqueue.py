@@ -89,6 +89,9 @@ def test_a_study_in_a_queue_whose_job_is_killed(slurm):
 
 
 def test_workers_leave_before_the_queue_kills_them():
+    if importlib.util.find_spec("dask_jobqueue") is not None:
+        clusters.jobqueue()  # it brings the defaults of its own
+
     def extra(**options):
         return clusters._lifetime(DaskConfig(cluster="slurm", options=options), options)
 

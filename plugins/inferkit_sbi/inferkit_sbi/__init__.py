@@ -1,6 +1,5 @@
 """Neural estimators on sbi's networks.
 
-    space.py    parameters to z ~ N(0, I) and back; nothing can leave the prior's support
     inputs.py   robust standardisation, missing values, embeddings by shape
     embed.py    the embedding networks
     density.py  sbi's density estimators and classifiers, built from a config

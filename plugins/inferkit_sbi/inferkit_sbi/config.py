@@ -132,9 +132,11 @@ class _Sampled(_Common):
 
 @dataclass(frozen=True)
 class NLEConfig(_Sampled):
-    """density: sbi's density estimators."""
+    """density: sbi's density estimators; "auto" is "maf", and for data of one dimension a mixture of
+    Gaussians.  Whole numbers among the data have probabilities, beside the density.
+    """
 
-    density: Flow = "maf"
+    density: Flow | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)

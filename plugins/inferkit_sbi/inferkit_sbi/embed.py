@@ -136,14 +136,39 @@ class Attention(nn.Module):
 
 
 class Trials(nn.Module):
-    """A set of trials (batch, trials, …): the same network on each, averaged, then another."""
+    """A set of trials (batch, trials, …): the same network on each, pooled, then another.
+
+    Pooled are the mean and the maximum: a mean alone hardly sees where a distribution begins (the
+    time before any reaction).  The second network is told the logarithm of their number, which says
+    how sure it may be.  `weights` (batch, trials) leave trials out: 0, and elsewhere 1 over the number
+    left.
+    """
 
     def __init__(self, size: int, hidden: int, out: int):
         super().__init__()
-        self.each, self.all = _mlp(size, hidden, hidden), _mlp(hidden, hidden, out)
+        self.each = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
+                                  nn.SiLU(), nn.Linear(hidden, hidden))
+        self.all = _mlp(2 * hidden + 1, hidden, out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.all(self.each(x.flatten(2)).mean(1))
+    def forward(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        each = self.each(x.flatten(2))
+        if weights is None:
+            number = x.new_full((len(x), 1), x.shape[1])
+            mean, most = each.mean(1), each.amax(1)
+        else:
+            number = 1 / weights.amax(1, keepdim=True)
+            mean = torch.einsum("bt,btk->bk", weights, each)
+            most = each.masked_fill(weights[..., None] == 0, -torch.inf).amax(1)
+        return self.all(torch.cat([mean, most, number.log()], 1))
+
+
+def some_trials(batch: int, low: int, high: int, device: torch.device) -> torch.Tensor:
+    """Weights (batch, high) of random numbers of trials, from low to high, as likely on a log scale."""
+    span = torch.rand(batch, device=device) * math.log((high + 1) / low)
+    number = (low * span.exp()).floor().clamp(low, high)
+    # Neighbours on a circle, from anywhere: every trial is used as often.
+    place = torch.arange(high, device=device) + torch.randint(high, (batch, 1), device=device)
+    return (place % high < number[:, None]).float() / number[:, None]
 
 
 def patches(x: torch.Tensor, size: int) -> torch.Tensor:

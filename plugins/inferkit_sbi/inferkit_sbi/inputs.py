@@ -5,6 +5,9 @@ training rows, in double precision, and clipped, so that one wild simulation doe
 throw the network.
 A feature that was NaN in training gets a 0 and an indicator beside it, so "undefined" is
 information; one that is NaN for the first time later is an error.
+
+Where a row is a set of trials (n, trial, …), every trial is scaled and embedded alike, and a network
+that does not care for their order pools them.
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ class Inputs(nn.Module):
     """Dicts of arrays to (n, k) tensors, with the embeddings inside."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str], dim: int,
-                 hidden: int):
+                 hidden: int, trials: tuple[int, int] | None = None):
         super().__init__()
+        self.trials = None if trials is None else (int(trials[0]), int(trials[1]))
         self.shapes = {k: tuple(v) for k, v in shapes.items()}
         self.kinds, self._sizes = dict(kinds), (dim, hidden)
         self.nets = nn.ModuleDict()
@@ -44,27 +48,32 @@ class Inputs(nn.Module):
                 self.register_buffer(f"{what}{i}", torch.full(each, value, dtype=kind))
             # An embedded output has one indicator for all of it.
             self.size += size + int(np.prod(each, dtype=int))
+        if self.trials is not None:
+            self.pool = nn.Sequential(embed.Trials(self.size, hidden, dim), nn.LayerNorm(dim))
+            self.size = dim
 
     @classmethod
     def rebuilt(cls, meta: Mapping[str, Any], config: Any) -> Inputs:
         """As it was when `meta` was made; scales come with the weights."""
-        return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.embedding_hidden)
+        return cls(meta["shapes"], meta["kinds"], config.embedding_dim, config.embedding_hidden,
+                   meta.get("trials"))
 
     def like(self) -> Inputs:
         """New networks with the same scales."""
         dim, hidden = self._sizes
-        made = Inputs(self.shapes, self.kinds, dim, hidden)
+        made = Inputs(self.shapes, self.kinds, dim, hidden, self.trials)
         for name, value in self.named_buffers(recurse=False):
             made.get_buffer(name).copy_(value)
         return made
 
     def meta(self) -> dict:
-        return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds}
+        sets = {} if self.trials is None else {"trials": list(self.trials)}
+        return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds, **sets}
 
     def fit(self, inputs: Mapping[str, Any]) -> None:
         """Scales from the training rows."""
         for i, name in enumerate(self.shapes):
-            x = dense(name, inputs[name])
+            x = self._singles(dense(name, inputs[name]))
             axis = 0 if self.kinds[name] == "none" else None
             with np.errstate(all="ignore"):
                 x = np.where(np.isfinite(x), x, np.nan)
@@ -83,7 +92,8 @@ class Inputs(nn.Module):
         for i, name in enumerate(self.shapes):
             if name not in inputs:
                 raise DataError(f"input {name!r} is missing", allowed=", ".join(self.shapes))
-            x = dense(name, inputs[name])
+            given = dense(name, inputs[name])
+            x = self._singles(given)
             if x.shape[1:] != self.shapes[name]:
                 raise DataError(f"input {name!r} has rows of shape {x.shape[1:]}",
                                 allowed=f"{self.shapes[name]}, as in training")
@@ -98,12 +108,26 @@ class Inputs(nn.Module):
                         fix="a feature that is defined for your data, or a prior under which it can "
                             "be undefined")
             z = np.clip((x - centre) / scale, -CLIP, CLIP)
-            out.append(torch.as_tensor(z, dtype=torch.float32))
+            out.append(torch.as_tensor(z.reshape(given.shape), dtype=torch.float32))
         return out
 
-    def forward(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+    def _singles(self, x: np.ndarray) -> np.ndarray:
+        return x if self.trials is None else x.reshape(-1, *x.shape[2:])
+
+    def forward(self, tensors: list[torch.Tensor], vary: bool = False) -> torch.Tensor:
+        """`vary`: of sets of trials, use some, as many as an observation may have."""
+        if self.trials is None:
+            return self._each(tensors)
+        n, m = tensors[0].shape[:2]
+        each = self._each([t.flatten(0, 1) for t in tensors]).reshape(n, m, -1)
+        low, pool = self.trials[0], self.pool[0]
+        weights = embed.some_trials(n, low, m, each.device) if vary and low < m else None
+        return self.pool[1](pool(each, weights))
+
+    def _each(self, tensors: list[torch.Tensor]) -> torch.Tensor:
         parts = []
         for i, (net, x) in enumerate(zip(self.nets.values(), tensors)):
+            x = x[:, None] if x.ndim == 1 else x  # a number a row
             nan = torch.isnan(x)
             told = nan.to(x.dtype) * self.get_buffer(f"missing{i}")
             whole = told.flatten(1) if self.get_buffer(f"missing{i}").ndim else told.flatten(1).amax(
@@ -112,18 +136,20 @@ class Inputs(nn.Module):
         return torch.cat(parts, 1)
 
 
-def inputs_for(rows: Mapping[str, Any], outputs: Mapping[str, Output], config: Any) -> Inputs:
+def inputs_for(rows: Mapping[str, Any], outputs: Mapping[str, Output], config: Any,
+               trials: tuple[int, int] | None = None) -> Inputs:
     """Inputs of the shapes of training rows, with the embeddings that the config asks for."""
-    shapes = {name: np.shape(dense(name, value))[1:] for name, value in rows.items()}
+    first = 1 if trials is None else 2
+    shapes = {name: np.shape(dense(name, value))[first:] for name, value in rows.items()}
     kinds = {}
     for name, shape in shapes.items():
         if name == FEATURES:
             kinds[name] = "none"
-        elif config.embedding == "auto":
+        elif config.embedding == "auto" or (trials and config.embedding == "set"):
             kinds[name] = embed.choose(shape, outputs.get(name))
         else:
             kinds[name] = config.embedding
-    inputs = Inputs(shapes, kinds, config.embedding_dim, config.embedding_hidden)
+    inputs = Inputs(shapes, kinds, config.embedding_dim, config.embedding_hidden, trials)
     inputs.fit(rows)
     return inputs
 

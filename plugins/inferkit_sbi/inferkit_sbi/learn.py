@@ -32,33 +32,34 @@ class Counts:
         return {"simulations": self.used, "excluded": self.seen - self.used}
 
 
-def counted(columns: Columns, counts: Counts) -> Columns:
+def counted(columns: Columns, counts: Counts, group: int) -> Columns:
     def counting(part: Training) -> list[np.ndarray]:
         made = columns(part)
         counts.seen += len(part)
-        counts.used += len(made[0])
+        counts.used += len(made[0]) // group
         return made
     return counting
 
 
 def ensemble(problem: Problem, config: Any, makes: Sequence[Callable[[], nn.Module]], loss: Loss,
              parts: Iterable[Training], columns: Columns, r: int, *, log_density: bool = False,
-             stall: float = STALL) -> tuple[list[nn.Module], dict]:
+             stall: float = STALL, group: int = 1) -> tuple[list[nn.Module], dict]:
     """A network of round r for each of `makes`, and what to tell about their training.
 
     All learn from the same rows and are validated on the same.  `log_density`: minus the loss is a
     log-density, so the best mixture of the networks is found; otherwise they count alike.
+    `group`: so many rows come from one simulation (its trials).
     """
     device, counts = device_of(config.device), Counts()
-    table = fill(parts, counted(columns, counts), config.memory * 1e9, problem.folder, device)
+    table = fill(parts, counted(columns, counts, group), config.memory * 1e9, problem.folder, device)
     if not counts.used:
         raise EstimatorError("all simulations failed" if counts.seen else "there are no simulations",
                              fix="inferkit check study.toml")
     start = earlier(problem, config) if config.warm_start and r == 0 else None
     nets, histories = [], []
     split = int(problem.rng(r, 0).integers(2**31))
-    source: Source = (Fresh(problem, table, columns, config, split) if config.online
-                      else Stored(table, config, split))
+    source: Source = (Fresh(problem, table, columns, config, split, group) if config.online
+                      else Stored(table, config, split, group))
     for k, make in enumerate(makes):
         seed = int(problem.rng(r, k).integers(2**31))
         torch.manual_seed(seed)

@@ -1,8 +1,9 @@
 """Neural likelihood estimation (Papamakarios et al. 2019): a density q(x | z) of the data.
 
-    loss = -mean log q(s_i | z_i),   s the standardised data
+    loss = -mean log q(x_i | z_i)
 
-The density is over the data as they are (features, or short raw outputs), so there is no embedding.
+The density is over the data as they are (features, or short raw outputs), so there is no embedding;
+whole numbers among them have probabilities (`mixed.py`).  Trials of a simulation are rows of their own.
 Later rounds draw parameters from the posterior so far; the likelihood needs no correction for that.
 """
 
@@ -19,67 +20,24 @@ from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.features import flatten
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NLEConfig
-from inferkit_sbi.density import PACE, Validity, flow, load_arrays
+from inferkit_sbi.density import Validity, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
+from inferkit_sbi.mixed import Likelihood, Scale
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
-from inferkit_sbi.rows import parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit_sbi.rows import parts_of, singles, spread
 
 WIDE = 100
-
-
-class Scale(nn.Module):
-    """Data to standardised vectors, affinely, so that the density's Jacobian is a constant.
-
-    Centres and scales are of double precision, and taken off before any cast: data may be a small
-    signal on a large number (times since 1970).
-    """
-
-    def __init__(self, shapes: Mapping[str, Any]):
-        super().__init__()
-        self.shapes = {k: tuple(v) for k, v in shapes.items()}
-        self.size = int(sum(np.prod(s, dtype=int) for s in self.shapes.values()))
-        self.register_buffer("centre", torch.zeros(self.size, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(self.size, dtype=torch.float64))
-
-    def fit(self, x: np.ndarray) -> None:
-        sd = x.std(axis=0)
-        self.centre.copy_(torch.as_tensor(x.mean(axis=0)))
-        self.scale.copy_(torch.as_tensor(np.where(sd > 0, sd, 1.0)))
-
-    def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
-        flat = flatten({k: x[k] for k in self.shapes})
-        bad = np.isnan(flat)
-        if bad.any():
-            raise EstimatorError("the observation has undefined features, and a likelihood needs all",
-                                 fix="features that are defined for your data, or estimator npe")
-        z = (flat - self.centre.numpy()) / self.scale.numpy()
-        return [torch.as_tensor(z, dtype=torch.float32)]
-
-    def like(self) -> Scale:
-        made = Scale(self.shapes)
-        made.load_state_dict(self.state_dict())
-        return made
-
-    def meta(self) -> dict:
-        return {"shapes": {k: list(v) for k, v in self.shapes.items()}}
-
-
-class Likelihood(nn.Module):
-    def __init__(self, inputs: Scale, dim: int, config: NLEConfig):
-        super().__init__()
-        self.inputs = inputs
-        self.flow = flow(config.density, inputs.size, dim, config)
-        self.pace = PACE.get(config.density, 1.0)
-
-    def log_prob(self, s: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return self.flow.log_prob(s[None], z)[0]
 
 
 class Engine(PotentialEngine):
     def score(self, net: Likelihood, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         return net.log_prob(x[0], z)
+
+    def score_trials(self, net: Likelihood, z: torch.Tensor, trials: list[torch.Tensor]
+                     ) -> torch.Tensor:
+        return net.of_trials(trials[0], z)
 
     def log_likelihood(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
         """log p(x | theta) of the data as they are, i.i.d. trials summed."""
@@ -102,7 +60,7 @@ class Engine(PotentialEngine):
         return values, self._through_space(theta, z, slope.double().numpy())
 
     def _log_scales(self, trials: list[torch.Tensor]) -> float:
-        return trials[0].shape[1] * float(np.log(self.nets[0].inputs.scale.numpy()).sum())
+        return -self.nets[0].inputs.log_jacobian(trials[0])
 
     def _through_space(self, theta: np.ndarray, z: np.ndarray, slope: np.ndarray) -> np.ndarray:
         """d/dtheta from d/dz: the map has no gradient of its own, so by central differences."""
@@ -131,7 +89,7 @@ class NLE:
         config = NLEConfig(**meta["config"])
         nets: list[nn.Module] = []
         for i in range(config.ensemble):
-            net = Likelihood(Scale(meta["shapes"]), prior.dim, config)
+            net = Likelihood(Scale.rebuilt(meta), prior.dim, config)
             load_arrays(net, arrays, i)
             nets.append(net.eval())
         return Engine(nets, restored_validity(arrays, meta, prior, config), Space(prior), config,
@@ -144,28 +102,31 @@ class NLE:
         if good.sum() < 10:
             raise EstimatorError(f"only {int(good.sum())} simulations are usable",
                                  fix="inferkit check study.toml")
-        shapes = {n: np.shape(v)[1:] for n, v in sample.inputs.items()}
-        scale = Scale(shapes)
-        if scale.size > WIDE:
+        group = problem.trials[1] if problem.trials else 1
+        each = singles if problem.trials else dict
+        known = each({k: v[good] for k, v in sample.inputs.items()})
+        width = flatten({k: v[:1] for k, v in known.items()}).shape[1]
+        if width > WIDE:
             raise EstimatorError(
-                f"a density over {scale.size} numbers is out of reach for nle",
+                f"a density over {width} numbers is out of reach for nle",
                 allowed=f"at most {WIDE}", fix="features=[…], or estimator npe, which embeds")
-        scale.fit(flatten({k: v[good] for k, v in sample.inputs.items()}))
+        scale = Scale.of(known)
 
         def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
             outcome = Outcomes(space, defined)
 
             def columns(part: Training) -> list[np.ndarray]:
                 z, ok = outcome.note(part)
-                flat = flatten({k: v[ok] for k, v in part.inputs.items()})
-                return [z, (flat - scale.centre.numpy()) / scale.scale.numpy()]
+                rows = each({k: v[ok] for k, v in part.inputs.items()})
+                return [z.repeat(group, axis=0), scale.columns(rows)]
 
             nets, info = ensemble(
                 problem, config,
                 [lambda: Likelihood(scale.like(), space.dim, config)] * config.ensemble,
                 lambda net, batch: -net.log_prob(batch[1], batch[0]),
-                parts_of(problem, rounds), columns, r)
-            return Engine(nets, outcome.learn(problem, config), space, config, info)
+                parts_of(problem, rounds), columns, r, group=group)
+            return Engine(nets, outcome.learn(problem, config), space, config,
+                          {**info, "trials": group})
 
         return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 

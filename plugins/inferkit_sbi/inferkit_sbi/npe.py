@@ -18,6 +18,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NPEConfig
 from inferkit_sbi.density import PACE, flow, load_arrays
 from inferkit_sbi.direct import Engine
@@ -31,7 +32,6 @@ from inferkit_sbi.rounds import (
     matched_gaussian,
 )
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
 
 
 class Network(nn.Module):
@@ -45,7 +45,7 @@ class Network(nn.Module):
         self.correction = GaussianCorrection(dim) if config.variant == "A" else None
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
-        return self.flow.log_prob(z[None], self.inputs(tensors))[0]
+        return self.flow.log_prob(z[None], self.inputs(tensors, vary=True))[0]
 
     def log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
         """log q of rows z for one observation, or one each."""
@@ -79,7 +79,8 @@ class NPE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config,
+                            problem.trials)
         proposals: list[Proposal] = []
 
         def columns(part: Training) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import NREConfig
 from inferkit_sbi.density import Classifier, load_arrays
 from inferkit_sbi.inputs import Inputs, inputs_for
@@ -27,8 +28,7 @@ from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.nle import restored_validity
 from inferkit_sbi.npe import usable
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal
-from inferkit_sbi.rows import parts_of, spread
-from inferkit_sbi.space import Space
+from inferkit_sbi.rows import parts_of, singles, spread
 
 
 class Ratio(nn.Module):
@@ -66,21 +66,25 @@ class NRE:
         if len(sample) < 10:
             raise EstimatorError(f"only {len(sample)} simulations are usable",
                                  fix="inferkit check study.toml")
-        scaled = inputs_for(sample.inputs, problem.outputs, config)
+        group = problem.trials[1] if problem.trials else 1
+        each = singles if problem.trials else dict
+        scaled = inputs_for(each(sample.inputs), problem.outputs, config)
 
         def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
             outcome = Outcomes(space, lambda part: part.ok)
 
             def columns(part: Training) -> list[np.ndarray]:
                 z, ok = outcome.note(part)
-                good = {n: v[ok] for n, v in part.inputs.items()}
-                return [z, *[t.numpy() for t in scaled.tensors(good, check=False)]]
+                good = each({n: v[ok] for n, v in part.inputs.items()})
+                x = [t.numpy() for t in scaled.tensors(good, check=False)]
+                return [z.repeat(group, axis=0), *x]
 
             nets, info = ensemble(
                 problem, config, [lambda: Ratio(scaled.like(), space.dim, config)] * config.ensemble,
                 lambda net, batch: ratio_loss(net, batch[0], batch[1:], config),
-                parts_of(problem, rounds), columns, r)
-            return Engine(nets, outcome.learn(problem, config), space, config, info)
+                parts_of(problem, rounds), columns, r, group=group)
+            return Engine(nets, outcome.learn(problem, config), space, config,
+                          {**info, "trials": group})
 
         return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 

@@ -11,16 +11,17 @@ def inferkit_estimators():
         name="npe", summary="neural posterior estimation; amortised, or in rounds for one observation",
         target="inferkit_sbi.npe:NPE", config="inferkit_sbi.config:NPEConfig",
         aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+        sets=True,
     )
     yield EstimatorSpec(
         name="fmpe", summary="flow-matching posterior estimation",
         target="inferkit_sbi.vector:FMPE", config="inferkit_sbi.config:FMPEConfig",
-        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, sets=True,
     )
     yield EstimatorSpec(
         name="npse", summary="neural posterior score estimation (diffusion)",
         target="inferkit_sbi.vector:NPSE", config="inferkit_sbi.config:NPSEConfig",
-        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
+        gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, sets=True,
     )
     yield EstimatorSpec(
         name="nle", summary="neural likelihood estimation; combines i.i.d. trials",

@@ -1,9 +1,10 @@
 """What NLE and NRE share: an engine over z whose unnormalised log-density is learned.
 
-    log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T + log N(z; 0, I) + constant
+    log p(z | x_1..x_T) = sum_t log L(x_t | z) + log p(valid | z) T / m + log N(z; 0, I) + constant
 
-Trials x_t are independent given z.  The constant, for `log_prob`, is estimated by importance
-sampling from a Gaussian fitted to posterior draws (a Student t, so that the tails are covered).
+Trials x_t are independent given z.  A simulation of m trials is valid where all of them are.  The
+constant, for `log_prob`, is estimated by importance sampling from a Gaussian fitted to posterior draws
+(a Student t, so that the tails are covered).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import torch
 from torch import nn
 
 from inferkit.estimate import Problem, Training
+from inferkit.prior.space import Space, log_phi
 from inferkit_sbi import mcmc, variational
 from inferkit_sbi.density import Validity, arrays_of
 from inferkit_sbi.rows import Batch, Stored, Table
-from inferkit_sbi.space import Space, log_phi
 from inferkit_sbi.train import one_thread, train
 
 NORMALISING = 20_000
@@ -36,9 +37,17 @@ class PotentialEngine:
                  info: dict):
         self.nets, self.validity, self.space = nets, validity, space
         self.config, self.info = config, info
+        self.together = info.get("trials", 1)  # trials in a simulation
 
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
+
+    def score_trials(self, net: Any, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
+        """The sum over trials (k, T, …) of log L, for rows z (k, d)."""
+        k, t = len(z), trials[0].shape[1]
+        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
+        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
+        return self.score(net, repeated, flat).reshape(k, t).sum(1)
 
     def tensors(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         return self.nets[0].inputs.tensors(x)  # type: ignore[union-attr, operator]
@@ -55,31 +64,32 @@ class PotentialEngine:
 
     def log_l_tensor(self, z: torch.Tensor, trials: list[torch.Tensor]) -> torch.Tensor:
         """The same, with gradients, constraints left out."""
-        k, t = len(z), trials[0].shape[1]
-        repeated = z[:, None].expand(k, t, -1).reshape(k * t, -1)
-        flat = [x.reshape(k * t, *x.shape[2:]) for x in trials]
-        total = torch.stack([self.score(net, repeated, flat).reshape(k, t).sum(1)
-                             for net in self.nets])
+        t = trials[0].shape[1]
+        total = torch.stack([self.score_trials(net, z, trials) for net in self.nets])
         out = torch.logsumexp(total, 0) - np.log(len(self.nets))
-        return out if self.validity is None else out + t * self.validity.log_prob(z)
+        return out if self.validity is None else out + t / self.together * self.validity.log_prob(z)
 
     def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         trials = self._trials(x)
         return self._sample(n, [t[None] for t in trials], rng)[0]
 
     def sample_batch(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-        tensors = self.tensors(x)
-        step = max(1, 20_000 // self.config.chains)
-        return np.concatenate([
-            self._sample(n, [t[a : a + step, None] for t in tensors], rng)
-            for a in range(0, len(tensors[0]), step)])
+        sets = self._sets(x)
+        chains, several = self.config.chains, len(sets[0]) > 1 and sets[0].shape[1] > 1
+        if several:  # hundreds of sets of trials for the checks: fewer chains, longer ones
+            chains = min(chains, 20 + 5 * self.space.dim)
+        step = max(1, 20_000 // (chains * sets[0].shape[1]))
+        return np.concatenate([self._sample(n, [t[a : a + step] for t in sets], rng, chains)
+                               for a in range(0, len(sets[0]), step)])
 
-    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator) -> np.ndarray:
+    def _sample(self, n: int, trials: list[torch.Tensor], rng: np.random.Generator,
+                chains: int | None = None) -> np.ndarray:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
         m, dim = len(trials[0]), self.space.dim
         log_l = lambda z, which: self.log_l(z, [t[which] for t in trials])  # noqa: E731
         if self.config.sampler == "slice":
-            z, told = mcmc.sample(log_l, m, dim, n, self.config.chains, self.config.warmup, rng)
+            z, told = mcmc.sample(log_l, m, dim, n, chains or self.config.chains,
+                                  self.config.warmup, rng)
         elif self.config.sampler == "rejection":
             z, told = mcmc.reject(log_l, m, dim, n, rng)
         else:
@@ -114,6 +124,14 @@ class PotentialEngine:
                  - np.log(np.diag(root)).sum())
         log_w = self._log_joint(mean + normal @ root.T, trials) - log_q
         return float(log_w.max() + np.log(np.exp(log_w - log_w.max()).mean()))
+
+    def _sets(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
+        """(b, T, …) tensors of b observations of T trials, or of one each without that axis."""
+        shapes = self.nets[0].inputs.shapes  # type: ignore[union-attr]
+        held = {k: np.asarray(x[k]) for k in shapes}
+        b = len(next(iter(held.values())))
+        each = self.tensors({k: v.reshape(-1, *shapes[k]) for k, v in held.items()})
+        return [t.reshape(b, -1, *t.shape[1:]) for t in each]
 
     def _trials(self, x: Mapping[str, Any]) -> list[torch.Tensor]:
         """(T, …) tensors: one trial without a batch axis is T = 1."""

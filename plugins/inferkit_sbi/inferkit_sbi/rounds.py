@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from inferkit.errors import EstimatorError
-from inferkit_sbi.space import log_phi
+from inferkit.prior.space import log_phi
 
 HPD = 1e-4
 MATCHED = 10_000

@@ -22,6 +22,7 @@ from inferkit.data import Ragged
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 
+EPOCH = 50_000
 BLOCK = 64  # rows on disk that stay together
 HELD_AT_MOST = 50_000
 SCALING_ROWS = 50_000
@@ -155,29 +156,39 @@ class Source(Protocol):
 
 
 class Stored:
-    """Training and validation rows of a table."""
+    """Training and validation rows of a table.
 
-    def __init__(self, table: Table, config: Any, seed: int):
-        n = len(table)
+    `group` rows are trials of one simulation, which are all for training or all for validation.  Where
+    they are many, an epoch takes other ones of each simulation every time, EPOCH rows or so in all.
+    """
+
+    def __init__(self, table: Table, config: Any, seed: int, group: int = 1):
+        n = len(table) // group
         order = np.random.default_rng([seed, 1]).permutation(n)
-        held = min(max(1, int(config.validation * n)), table.fitting)
+        held = min(max(1, int(config.validation * n)), max(1, table.fitting // group))
         self.table, self.seed = table, seed
-        self.validation = table.take(np.sort(order[:held]))
-        self.rows = np.sort(order[held:])
+        self.validation = table.take(members(np.sort(order[:held]), group))
+        self.rows = members(np.sort(order[held:]), group)
+        self.group, self.used = group, min(group, max(1, EPOCH // (n - held or 1)))
         if len(self.rows) < 2:
             raise EstimatorError(f"{n} simulations are too few to train on",
                                  fix="study.simulate(1000)")
-        self.size = batch_size(len(self.rows), config.batch)
-        self.steps = -(-len(self.rows) // self.size)
+        count = len(self.rows) // group * self.used
+        self.size = batch_size(count, config.batch)
+        self.steps = -(-count // self.size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         rng = np.random.default_rng([self.seed, 2, epoch])
+        rows = self.rows
+        if self.used < self.group:
+            turn = (epoch * self.used + np.arange(self.used)) % self.group
+            rows = rows.reshape(-1, self.group)[:, np.sort(turn)].ravel()
         if not self.table.on_disk:
-            shuffled = rng.permutation(self.rows)
+            shuffled = rng.permutation(rows)
             yield from (self.table.take(shuffled[a : a + self.size])
                         for a in range(0, len(shuffled), self.size))
             return
-        blocks = np.array_split(self.rows, max(1, len(self.rows) // BLOCK))
+        blocks = np.array_split(rows, max(1, len(rows) // BLOCK))
         order = rng.permutation(len(blocks))
         together = max(1, self.table.fitting // BLOCK, self.size // BLOCK)
         for a in range(0, len(order), together):
@@ -186,13 +197,24 @@ class Stored:
             yield from map(list, zip(*(c.split(self.size) for c in held)))
 
 
+def members(groups: np.ndarray, size: int) -> np.ndarray:
+    """The rows of groups of `size` rows each."""
+    return (groups[:, None] * size + np.arange(size)).ravel()
+
+
+def singles(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Sets of trials (n, m, …) as single ones (n * m, …)."""
+    return {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs.items()}
+
+
 class Fresh:
     """New simulations of the prior for every epoch, validated on the stored ones.
 
     Each epoch is a round in the store (seeds, rows and all), found again when a fit is resumed.
     """
 
-    def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int):
+    def __init__(self, problem: Problem, stored: Table, columns: Columns, config: Any, seed: int,
+                 group: int = 1):
         self.problem, self.columns, self.n = problem, columns, config.online
         held = min(len(stored), stored.fitting)
         if held < 20:
@@ -200,8 +222,9 @@ class Fresh:
                                  "usable", fix="study.simulate(1000)")
         self.validation = stored.take(np.arange(held))
         self.seed, self.device = seed, stored.device
-        self.size = min(self.n, config.batch or 200)  # rows are cheap here, steps are what counts
-        self.steps = -(-self.n // self.size)
+        rows = self.n * group
+        self.size = min(rows, config.batch or 200)  # rows are cheap here, steps are what counts
+        self.steps = -(-rows // self.size)
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         drawn = self.problem.simulate(_FromPrior(self.problem.prior), self.n, step=epoch)

@@ -26,6 +26,7 @@ from torch import nn
 from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
+from inferkit.prior.space import Space
 from inferkit_sbi.config import FMPEConfig, NPSEConfig
 from inferkit_sbi.density import load_arrays
 from inferkit_sbi.direct import Engine
@@ -34,7 +35,6 @@ from inferkit_sbi.learn import ensemble, in_rounds
 from inferkit_sbi.npe import usable
 from inferkit_sbi.rounds import Proposal
 from inferkit_sbi.rows import Batch, parts_of, spread
-from inferkit_sbi.space import Space
 
 PIECE = 20_000
 REPEATS = 8
@@ -49,7 +49,7 @@ class Network(nn.Module):
         self.field = field(dim, inputs.size, config)
 
     def loss(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
-        c = self.inputs(tensors)
+        c = self.inputs(tensors, vary=True)
         if self.training:
             return self.field.loss(z, c)
         # Validation averages over times and noise, or chance would choose the best epoch.
@@ -146,7 +146,8 @@ class VectorField:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
-        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config)
+        scaled = inputs_for(usable(spread(problem, config.memory)).inputs, problem.outputs, config,
+                            problem.trials)
 
         def columns(part: Training) -> list[np.ndarray]:
             rows = usable(part)

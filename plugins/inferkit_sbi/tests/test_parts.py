@@ -15,11 +15,11 @@ import torch
 from inferkit_sbi import embed, mcmc
 from inferkit_sbi.config import Flow, NPEConfig
 from inferkit_sbi.inputs import Inputs, inputs_for
-from inferkit_sbi.space import Space, log_phi
 
 import inferkit as ik
 from inferkit.data import Output
 from inferkit.errors import ConfigError, DataError, EstimatorError
+from inferkit.prior.space import Space, log_phi
 
 QUICK = {"epochs": 40, "patience": 10, "hidden": 24, "transforms": 3, "batch": 100, "rate": 2e-3}
 
@@ -161,6 +161,11 @@ def test_a_raw_trace_is_learned_from(tmp_path, kind, epochs, gain):
     theta, x = prior.pack(rows.theta), rows.x()["V"]
     log_q = [posterior.engine.log_prob(t[None], {"V": v})[0] for t, v in zip(theta, x)]
     assert np.mean(log_q) - prior.log_prob_matrix(theta).mean() > gain
+    if kind == "cnn":
+        usual = study.check({"V": x[0]}, only=["typicality"])["typicality"]
+        assert usual.status == "PASS" and "200 held out" in usual.rests_on
+        odd = study.check({"V": x[0] + 60.0}, only=["typicality"])["typicality"]
+        assert odd.status != "PASS" and odd.numbers["times_farthest"] > 1.5
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("fc", (3, 4)), ("set", (9,)), ("cnn", (2, 3, 4))])
@@ -193,7 +198,7 @@ def test_trials_combine(tmp_path, name):
                  {"a": ik.Normal(0.0, 1.0)}, ik.estimator(name, **QUICK), 3000)
     posterior = made.fit()
     x = np.array([0.4, 0.9, 0.5, 0.6])[:, None]
-    draws = posterior.sample(2000, x, iid=True)["a"]
+    draws = posterior.sample(2000, ik.Trials(x))["a"]
     precision = 1 + 4 / 0.25
     assert abs(draws.mean() - (x.sum() / 0.25) / precision) < 0.1
     assert abs(draws.std() * np.sqrt(precision) - 1) < 0.2

@@ -207,7 +207,7 @@ def test_variant_a_divides_gaussians_exactly():
 
 
 def test_variant_b_weighs_rows_by_prior_over_proposals():
-    from inferkit_sbi.space import log_phi
+    from inferkit.prior.space import log_phi
 
     class Narrow:
         def log_prob(self, z):

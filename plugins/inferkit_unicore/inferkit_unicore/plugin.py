@@ -1,6 +1,6 @@
 """Registers the UNICORE executor; imports nothing but inferkit."""
 
-from inferkit import ExecutorSpec, hookimpl
+from inferkit import DemoSpec, ExecutorSpec, hookimpl
 
 
 @hookimpl
@@ -11,3 +11,11 @@ def inferkit_executors():
         config="inferkit_unicore.config:UnicoreConfig", detached=True,
         commands="inferkit_unicore.commands",
     )
+
+
+@hookimpl
+def inferkit_demos():
+    yield DemoSpec(
+        name="unicore", target="inferkit_unicore:demo.toml", seconds=40,
+        within="inferkit_unicore.testserver.demo:site",
+        summary="the LIF neuron's study as jobs of a UNICORE site, started here on loopback")

@@ -37,8 +37,8 @@ class _Listener(ThreadingHTTPServer):
 class Site:
     """The test server.  `root` holds all that outlives a restart."""
 
-    def __init__(self, root: Path, name: str = NAME, slots: int = 2):
-        self.root, self.name = Path(root), name
+    def __init__(self, root: Path, name: str = NAME, slots: int = 2, secure: bool = True):
+        self.root, self.name, self.secure = Path(root), name, secure
         for folder in ("jobs", "uspaces", "storages/HOME", "storages/SCRATCH"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         self.users, self.faults = Users(), Faults()
@@ -60,13 +60,13 @@ class Site:
 
         self.stopped = threading.Event()
         certificate = self.root / "cert.pem"
-        if not certificate.exists():
+        if self.secure and not certificate.exists():
             tls.make_certificate(self.root)
         for file in sorted((self.root / "jobs").glob("*.json")):
             job = jobs.Job(self, json.loads(file.read_text()))
             self.jobs[job.id] = job
             job.live()
-        for k, secure in enumerate((False, True)):
+        for k, secure in enumerate((False, True)[: 1 + self.secure]):
             listener = _Listener(("127.0.0.1", self._ports[k]), make_handler(self, secure))
             if secure:
                 listener.socket = tls.server_context(certificate).wrap_socket(

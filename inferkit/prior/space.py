@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from inferkit.errors import EstimatorError
-from inferkit.prior import Prior
+from inferkit.prior.joint import Prior
 
 EDGE = 1e-15
 LIMIT = 7.5
