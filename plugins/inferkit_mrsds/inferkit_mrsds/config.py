@@ -62,7 +62,7 @@ class Emissions:
 class Noise:
     """Standard deviations, softplus(raw) + floor.
 
-    x: at the start, x_floor its least; y and y_floor likewise, in units of each neuron's sd. 
+    x: at the start, x_floor its least; y and y_floor likewise, in units of each neuron's sd.
     per_state: x has its own in each state.  trainable: otherwise they stay as they start.
     """
 
@@ -132,14 +132,12 @@ class Training:
     steps, then `second_steps` with the inference network frozen.  rate: after `warmup` steps, falling
     as a cosine to a hundredth.  clip: of the gradient's norm.  batch: trials a step.
     drop: share of entries hidden from the encoder in `drop_trials` of the trials (coordinated dropout);
-    drop_score: "all" entries of those trials, or the "hidden" alone.  test: share of trials held out. 
-    evaluate: steps between looks at the
-    held-out trials, which are also the checkpoints.  patience: looks without a better held-out ELBO
-    after
-    which a stage stops (0: never).  average: decay of the running mean of the parameters (0: none).
-    init: how states begin: "arhmm" fits linear dynamics to principal components, "random" does not;
-    init_steps: for which its states are held, and released over as many more (freed at once, states
-    drift to explain noise).  restarts: of that fit.
+    drop_score: "all" entries of those trials, or the "hidden" alone.  test: share of trials held out.
+    evaluate: steps between looks at the held-out trials, which are also the checkpoints.  patience:
+    looks without a better held-out ELBO after which a stage stops (0: never).  average: decay of the
+    running mean of the parameters (0: none).  init: how states begin: "arhmm" fits linear dynamics to
+    principal components, "random" does not; restarts: of that fit.  init_steps: for which its states
+    are held, and released over as many more (freed at once, states drift to explain noise).
     """
 
     steps: int = 1500

@@ -186,12 +186,10 @@ def test_poisson_counts(link, quick):
 
 
 KINDS = {
+    "mean-field": {"inference": "mean-field"},
     "amortized, all penalties": {"objective": {
         "z_posterior": "amortized", "overshoot": 0.5, "horizon": 2, "recon": "mix", "smooth": 1e-3,
         "message_l21": 0.1, "weight_decay": 1e-4, "beta_start": 5.0, "beta_warmup": 20}},
-}
-MORE_KINDS = {  # slow: each compiles its own programs
-    "mean-field": {"inference": "mean-field"},
     "svae": {"inference": "svae", "K": 1}, "one block": {"dynamics": {"single_latent": True}},
     "shared": {"dynamics": {"zcond": True, "xz": False, "uz": False}},
     "fixed noise": {"noise": {"per_state": True, "trainable": False},
@@ -199,18 +197,17 @@ MORE_KINDS = {  # slow: each compiles its own programs
     "deep": {"emissions": {"layers": [8]},
              "training": {"drop": 0.3, "average": 0.9, "init": "random"}},
 }
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in MORE_KINDS]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *SLOW])
+@pytest.mark.slow  # each compiles programs of its own
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_trains(kind, wells, quick):
-    c = {"K": 2, "encoder": {"blocks": 0}, **(KINDS | MORE_KINDS)[kind]}
+    c = {"K": 2, "encoder": {"blocks": 0}, **KINDS[kind]}
     c["training"] = {**quick, "steps": 20, "evaluate": 10, **c.get("training", {})}
     engine = ik.estimator("mrsds", **c).build().train(wells)
     assert np.isfinite(engine.info["validation_loss"]).all()
     assert np.isfinite(engine.elbo(n=1)).all()
-    if kind in MORE_KINDS:
-        assert np.isfinite(engine.forecast(t=30, horizon=2, n=1).mean).all()
+    assert np.isfinite(engine.forecast(t=30, horizon=2, n=1).mean).all()
 
 
 @pytest.mark.slow

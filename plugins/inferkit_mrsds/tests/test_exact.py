@@ -107,6 +107,22 @@ def test_padding_changes_nothing(kind, linear):
         assert np.allclose(*(getattr(f, name) for f in found), rtol=1e-4), name
 
 
+def test_added_terms_have_gradients(linear):
+    """Sampled states, further predictions and penalties change the loss; gradients are finite."""
+    added = {"overshoot": 0.5, "horizon": 2, "recon": "mix", "smooth": 1e-3, "message_l21": 0.1,
+             "weight_decay": 1e-4}
+    plain, all_ = (config(K=2, encoder={"blocks": 0}, objective={"z_posterior": "amortized", **more})
+                   for more in ({}, added))
+    t, layout, model = built(plain, linear)
+    batch, key = to_batch(layout, t), jax.random.key(0)
+    first = jax.jit(lambda m: objective.loss(m, batch, key, plain, Knobs(), None)[0])(model)
+    value, grads = jax.jit(jax.value_and_grad(
+        lambda m: objective.loss(m, batch, key, all_, Knobs(), None)[0]))(model)
+    assert abs(float(value - first)) > 1e-3
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
+    assert all(jnp.abs(W).max() > 0 for W in grads.generative.dynamics.f.weights)
+
+
 def test_the_sampled_bound_is_the_closed_one_on_average(linear):
     """K = 1 by states summed out and in closed form have one mean."""
     c = config(**KINDS["mean-field K=1"])

@@ -19,7 +19,16 @@ from inferkit_mrsds.config import MRSDSConfig, program
 from inferkit_mrsds.data import Layout, Trials, split
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train import start
-from inferkit_mrsds.train.loop import LOGGED, Held, Stage, Trainer, held_out_elbo, knobs, stages
+from inferkit_mrsds.train.loop import (
+    LOGGED,
+    Held,
+    Stage,
+    Trainer,
+    copied,
+    held_out_elbo,
+    schedules,
+    stages,
+)
 
 
 @dataclass
@@ -97,9 +106,8 @@ def _stage(c: MRSDSConfig, trainer: Trainer, stage: Stage, look: Batch, state: R
         candidate = held.average if c.training.average else held.model
         elbo = float(held_out_elbo(candidate, look, jax.random.key(17), program(c)))
         state.seen(held, candidate, count, log, elbo)
-        at = stage.first + state.done
-        turned = {"rate": float(stage.learning_rate(jnp.asarray(state.done))),
-                  "temperature": float(knobs(c, jnp.asarray(at), trainer.total, False).temperature)}
+        found = schedules(stage, state.done, trainer.total, program(c))
+        turned = {k: float(v) for k, v in found.items()}
         for k, v in turned.items():
             state.curves[k].append(v)
         told = {"step": stage.first + state.done, "elbo": float(log[-20:, 1].mean()),
@@ -132,7 +140,7 @@ class Resume:
         self.curves["held"].append(-elbo)
         if elbo > self.best_elbo:
             self.best_elbo, self.since = elbo, 0
-            self.best = jax.tree.map(jnp.array, candidate)
+            self.best = copied(candidate)
         else:
             self.since += 1
 

@@ -110,8 +110,8 @@ class Trainer:
     total: int
 
     def start(self, model: Model) -> Held:
-        copies = [jax.tree.map(jnp.array, model) for _ in range(2)]  # steps take their own over
-        return Held(copies[0], optimiser(self.c).init(model), copies[1])
+        # Steps take their own over, so each is a copy.
+        return Held(copied(model), first_state(model, program(self.c)), copied(model))
 
     def run(self, held: Held, stage: Stage, first: int, count: int) -> tuple[Held, np.ndarray]:
         """`count` steps of a stage from its step `first`; what was logged of each."""
@@ -123,6 +123,23 @@ class Trainer:
         held, log = run_steps(stage, held, self.data, self.given, jnp.asarray(numbers), first, count,
                               self.seed, self.total, program(self.c))
         return held, np.asarray(log)[:count]
+
+
+@jax.jit
+def copied(model: Model) -> Model:
+    return jax.tree.map(jnp.copy, model)
+
+
+@partial(jax.jit, static_argnames="c")
+def first_state(model: Model, c: MRSDSConfig) -> Any:
+    return optimiser(c).init(model)
+
+
+@partial(jax.jit, static_argnames="c")
+def schedules(stage: Stage, done: jax.Array, total: jax.Array, c: MRSDSConfig) -> dict[str, jax.Array]:
+    """What the log tells of the schedules, at a stage's step `done`."""
+    return {"rate": stage.learning_rate(done),
+            "temperature": jnp.asarray(knobs(c, stage.first + done, total, False).temperature)}
 
 
 def optimiser(c: MRSDSConfig) -> optax.GradientTransformation:
