@@ -187,12 +187,12 @@ def test_replay_of_a_failed_row_says_what_happened(tmp_path):
 def test_the_demo_ends_with_a_report_and_a_verdict(tmp_path):
     listed = inferkit("demo", cwd=tmp_path)
     assert listed.returncode == 0 and "lif" in listed.stdout and "inferkit demo NAME" in listed.stdout
-    done = inferkit("demo", "lif", "--simulations", "3000", cwd=tmp_path)
+    done = inferkit("demo", "lif", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "overall:" in done.stdout and "report: runs/lif/report.html" in done.stdout
     assert (tmp_path / "runs/lif/report.html").exists()
     again = inferkit("run", "runs/lif/lif.toml", cwd=tmp_path)
-    assert again.returncode == 0 and "all 3,000 are stored already" in again.stderr
+    assert again.returncode == 0 and "all 20,000 are stored already" in again.stderr
     unknown = inferkit("demo", "lifs", cwd=tmp_path)
     assert unknown.returncode == 2 and "did you mean 'lif'" in unknown.stderr
 

@@ -15,7 +15,6 @@ import random
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def _undisturbed(chosen: str) -> Iterator[None]:
     handlers, level, quiet = list(root.handlers), root.level, logging.getLogger("bayesflow").level
     os.environ[VARIABLE] = chosen
     try:
-        with _gradients():
+        with _gradients(), _generators():
             logging.disable(logging.WARNING)  # it announces its backend
             yield
     finally:
@@ -91,14 +90,21 @@ def seeded(seed: int) -> Iterator[None]:
     """keras draws initial weights from `seed`, and leaves the process' generators as they were."""
     import keras
 
-    held: tuple[Any, Any] = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with _generators():
+        keras.utils.set_random_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _generators() -> Iterator[None]:
+    """The process' random generators, as they were before."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch = sys.modules.get("torch")
     kept = torch.get_rng_state() if torch is not None else None
-    keras.utils.set_random_seed(seed)
     try:
         yield
     finally:
-        random.setstate(held[0])
-        np.random.set_state(held[1])  # noqa: NPY002
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
         if torch is not None:
             torch.set_rng_state(kept)

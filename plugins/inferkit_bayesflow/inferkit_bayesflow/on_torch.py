@@ -26,7 +26,9 @@ class Machine:
 
     def train(self, batch: list[np.ndarray]) -> torch.Tensor:
         variables = self.net.trainable_variables
-        with torch.enable_grad():
+        # keras' dropout on torch draws from torch's own generator; so each step has its own stream.
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(int(self.optimizer.iterations.value))
             value = self.net.compute_metrics(**named(_tensors(batch)), stage="training")["loss"]
             gradient = torch.autograd.grad(value, [v.value for v in variables], allow_unused=True)
         filled = [torch.zeros_like(v.value) if g is None else g for g, v in zip(gradient, variables)]

@@ -24,7 +24,7 @@ Batch = list[np.ndarray]
 Columns = Callable[[Training], Batch]
 FEWEST = 20
 HELD_OUT_AT_MOST = 20_000
-SIZES = 5
+SIZES = 3
 
 
 class Source(Protocol):
