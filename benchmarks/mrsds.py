@@ -58,7 +58,7 @@ def against_kalman(engine, simulator) -> dict:
     t = engine.held_out
     exact = Linear.of(simulator.exact()).log_likelihood(t).sum() / t.mask.sum()
     units = np.log(engine.layout.scale[0]).sum()  # the ELBO is of standardised activity
-    bound = engine.elbo(n=16).sum() / t.mask.sum() - units
+    bound = engine.elbo(t, n=16).sum() / t.mask.sum() - units
     return {"kalman": float(exact), "elbo": float(bound), "gap": float((exact - bound) / abs(exact))}
 
 

@@ -60,7 +60,7 @@ def inferkit_report_sections(context):
 @hookimpl
 def inferkit_demos():
     yield DemoSpec(name="mrsds", summary="two regions that switch, and what one tells the other",
-                   target="inferkit_mrsds:demo.toml", seconds=90)
+                   target="inferkit_mrsds:demo.toml", seconds=120)
 
 
 @hookimpl
