@@ -29,6 +29,16 @@ def csv(tmp_path, v, i):
     return file
 
 
+def test_columns_with_long_names(tmp_path):
+    v, i = made(("0.2 nA",))
+    file = tmp_path / "cell.csv"
+    np.savetxt(file, np.column_stack([np.arange(600) * 0.1, *v, *i]), delimiter=",", comments="",
+               header="time (ms),voltage (mV),current (nA)")
+    sweeps = recording(file)
+    np.testing.assert_allclose(sweeps.voltage, v)
+    np.testing.assert_allclose(sweeps.current, i)
+
+
 def test_a_csv_file(tmp_path):
     v, i = made()
     sweeps = recording(csv(tmp_path, v, i))
