@@ -30,7 +30,7 @@ def csv(tmp_path, v, i):
 
 
 def test_columns_with_long_names(tmp_path):
-    v, i = made(("0.2 nA",))
+    v, i = (np.atleast_2d(x) for x in made(("0.2 nA",)))
     file = tmp_path / "cell.csv"
     np.savetxt(file, np.column_stack([np.arange(600) * 0.1, *v, *i]), delimiter=",", comments="",
                header="time (ms),voltage (mV),current (nA)")
