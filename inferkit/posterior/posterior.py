@@ -121,6 +121,7 @@ class Posterior:
         inputs, several = self._inputs(observed)
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
         values = self.sample_batch(n, inputs, rng)
+        self.info.update(getattr(self.engine, "sampled", {}))
         return Samples(values if several else values[0], self.prior.names, self.prior.units,
                        self.prior)
 

@@ -299,3 +299,12 @@ def test_other_noise_shows_in_a_trace_s_steps():
     labels = [f"v{i}" for i in range(300)] + names
     assert misspecification.check(both[:-1], both[-1], labels).status != "PASS"
     assert misspecification.check(both[:-2], both[-2], labels).status == "PASS"
+
+
+def test_chains_that_stay_apart_and_weights_without_a_mean_are_told():
+    assert training.check({"rhat": 9.4, "steps": 20}).status == "FAIL"
+    assert training.check({"rhat": 1.1, "steps": 20}).status == "PASS"
+    assert training.check({"rhat": 1.1}).status == "FAIL"
+    assert training.check({"khat": 0.3}).status == "PASS"
+    told = training.check({"khat": 1.4})
+    assert told.status == "FAIL" and "1.40" in told.evidence and told.remedy

@@ -38,6 +38,7 @@ class PotentialEngine:
         self.nets, self.validity, self.space = nets, validity, space
         self.config, self.info = config, info
         self.together = info.get("trials", 1)  # trials in a simulation
+        self.sampled: dict[str, float] = {}  # how the last sampling went: rhat, steps, khat, …
 
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
@@ -94,7 +95,7 @@ class PotentialEngine:
             z, told = mcmc.reject(log_l, m, dim, n, rng)
         else:
             z, told = variational.sample(self, trials, n, rng)
-        self.info.update(told)
+        self.sampled = told
         return self.space.from_z(z.reshape(-1, dim)).reshape(z.shape)
 
     def log_prob(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:

@@ -203,6 +203,7 @@ def test_trials_combine(tmp_path, name):
     assert abs(draws.mean() - (x.sum() / 0.25) / precision) < 0.1
     assert abs(draws.std() * np.sqrt(precision) - 1) < 0.2
     assert posterior.sample(50, x).values.shape == (4, 50, 1)
+    assert 0.9 < posterior.info["rhat"] < 1.3  # of the chains just run, for whoever asks
 
 
 def test_failures_are_corrected_for_in_a_likelihood(tmp_path):
