@@ -26,6 +26,7 @@ import numpy as np
 
 from inferkit.diagnose import Context, Verdict, common
 from inferkit.diagnose.uniform import WARN, band, ecdf, points, uniformity
+from inferkit.features import bent
 
 BOOTSTRAP = 200
 REFERENCE_ROWS = 2000
@@ -99,7 +100,7 @@ def nearest(context: Context, inputs: Mapping) -> np.ndarray | None:
 
     def scaled(x: np.ndarray) -> np.ndarray:
         z = (x[:, use] - median[use]) / scale[use]
-        return np.clip(np.nan_to_num(z, nan=0.0, posinf=10, neginf=-10), -10, 10)
+        return np.nan_to_num(bent(z), nan=0.0)
 
     a, b = scaled(wanted), scaled(known)
     square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T

@@ -11,11 +11,8 @@ conditions.
 
 A number is centred and divided by its standard deviation over the training rows (a trace by that of its
 channel), in double precision and before it becomes float32, so that a voltage of -65 mV with a spread
-of 1 mV keeps its digits.  Beyond BEND deviations the scale turns logarithmic:
-
-    s(z) = z  for |z| <= B,    sign(z) (B + log(1 + |z| - B))  beyond
-
-so that one wild value neither throws the network nor loses its order.  A number that was NaN in some
+of 1 mV keeps its digits; then it is `bent`, so that one wild value neither throws the network nor loses
+its order.  A number that was NaN in some
 training rows becomes 0, with an indicator among the conditions; one that is NaN for the first time
 later is an error.
 """
@@ -29,9 +26,8 @@ import numpy as np
 
 from inferkit.data import Output, Ragged
 from inferkit.errors import ConfigError, DataError
-from inferkit.features import FEATURES
+from inferkit.features import FEATURES, bent
 
-BEND = 6.0
 SHORT, LONG = 64, 2048
 TIMED = ("cnn", "lstm", "gru", "time_series", "transformer")
 SETS = ("deep_set", "set_transformer")
@@ -182,12 +178,6 @@ def arranged(x: np.ndarray, plan: Mapping[str, Any]) -> np.ndarray:
     if plan["time"] is not None and x.ndim == 3:
         return np.moveaxis(x, plan["time"] % 2 + 1, 1)
     return x.reshape(len(x), -1, 1)
-
-
-def bent(z: np.ndarray) -> np.ndarray:
-    """Linear up to BEND, logarithmic beyond."""
-    far = np.abs(z)
-    return np.where(far <= BEND, z, np.sign(z) * (BEND + np.log1p(np.maximum(far - BEND, 0.0))))
 
 
 def dense(name: str, value: Any) -> np.ndarray:

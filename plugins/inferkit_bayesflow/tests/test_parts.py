@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from inferkit_bayesflow import rows
 from inferkit_bayesflow.config import BayesFlowConfig
-from inferkit_bayesflow.inputs import BEND, Inputs, Moments, bent
+from inferkit_bayesflow.inputs import Inputs, Moments
 from inferkit_bayesflow.rows import FEWEST, Stored
 from waves import estimator, wave_study
 
@@ -40,12 +40,6 @@ def test_moments_of_parts_are_those_of_the_whole():
     assert np.allclose(moments.mean, np.nanmean(x, 0), rtol=1e-14)
     assert np.allclose(moments.sd[[0, 2]], np.nanstd(x, 0)[[0, 2]], rtol=1e-9)
     assert moments.missing.tolist() == [False, False, True]
-
-
-def test_far_values_keep_their_order():
-    z = np.linspace(-100, 100, 4001)
-    assert (np.diff(bent(z)) > 0).all() and np.abs(bent(z)).max() < 12
-    assert np.array_equal(bent(z[np.abs(z) < BEND]), z[np.abs(z) < BEND])
 
 
 def test_digits_survive_a_large_offset():

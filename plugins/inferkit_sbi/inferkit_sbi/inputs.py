@@ -1,8 +1,8 @@
 """What the networks see of the data: scaled robustly, with missing values told, then embedded.
 
 Numbers are centred at the median and scaled by the MAD (by the sd where the MAD is 0) over the
-training rows, in double precision, and clipped, so that one wild simulation does not set the scale or
-throw the network.
+training rows, in double precision, and `bent`, so that one wild simulation neither sets the scale nor
+throws the network, and data with long tails keep what they say.
 A feature that was NaN in training gets a 0 and an indicator beside it, so "undefined" is
 information; one that is NaN for the first time later is an error.
 
@@ -21,10 +21,8 @@ from torch import nn
 
 from inferkit.data import Output, Ragged
 from inferkit.errors import DataError
-from inferkit.features import FEATURES
+from inferkit.features import FEATURES, bent
 from inferkit_sbi import embed
-
-CLIP = 10.0
 
 
 class Inputs(nn.Module):
@@ -107,7 +105,7 @@ class Inputs(nn.Module):
                         f"{name}{[int(v) for v in at]} is NaN, which no training simulation had there",
                         fix="a feature that is defined for your data, or a prior under which it can "
                             "be undefined")
-            z = np.clip((x - centre) / scale, -CLIP, CLIP)
+            z = bent((x - centre) / scale)
             out.append(torch.as_tensor(z.reshape(given.shape), dtype=torch.float32))
         return out
 
