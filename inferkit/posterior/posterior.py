@@ -21,6 +21,9 @@ from inferkit.plugins import Component
 from inferkit.posterior import files
 from inferkit.protocols import Prior
 
+MOST = 5
+"""So many observations are printed."""
+
 
 class Samples:
     """Posterior (or prior) draws: (n, d), or (m, n, d) for m observations."""
@@ -29,8 +32,13 @@ class Samples:
                  prior: Prior | None = None):
         self.values, self.names, self.units, self._prior = values, tuple(names), dict(units), prior
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        """A parameter's draws: (n,) or (m, n), with its own shape behind."""
+    def __getitem__(self, name: str | int) -> Any:
+        """A parameter's draws (n,) or (m, n), its own shape behind; or the i-th of m observations."""
+        if isinstance(name, (int, np.integer)):
+            if self.values.ndim != 3:
+                raise EstimatorError(f"samples[{name}]: these are draws for one observation",
+                                     fix=f"samples[{self.names[0]!r}]")
+            return Samples(self.values[name], self.names, self.units, self._prior)
         if name in self.names:
             return self.values[..., self.names.index(name)]
         at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
@@ -52,10 +60,12 @@ class Samples:
         return self._prior.unpack(self.values)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Mean, sd and quantiles of each parameter (over all observations)."""
+        """Mean, sd and quantiles of each parameter, for each observation: rows for a data frame."""
+        if self.values.ndim == 3:
+            return [{"observation": i, **row} for i in range(len(self)) for row in self[i].summary()]
         rows = []
         for name in self.names:
-            v = self[name].ravel()
+            v = self[name]
             q5, q50, q95 = np.quantile(v, [0.05, 0.5, 0.95])
             rows.append({"name": name, "unit": self.units.get(name, ""), "mean": v.mean(),
                          "sd": v.std(ddof=1), "q5": q5, "median": q50, "q95": q95})
@@ -79,10 +89,15 @@ class Samples:
 
     def __repr__(self) -> str:
         lines = [f"Samples of shape {self.values.shape}"]
-        for r in self.summary():
+        shown = self.summary()[: MOST * len(self.names)] if self.values.ndim == 3 else self.summary()
+        for k, r in enumerate(shown):
+            if "observation" in r and k % len(self.names) == 0:
+                lines.append(f" observation {r['observation']}")
             unit = f" {r['unit']}" if r["unit"] else ""
             lines.append(f"  {r['name']:<20} {r['mean']:.4g} ± {r['sd']:.2g}{unit}"
                          f"   [{r['q5']:.4g}, {r['q95']:.4g}]")
+        if self.values.ndim == 3 and len(self) > MOST:
+            lines.append(f" … and {len(self) - MOST} more observations: samples[{MOST}], summary()")
         return "\n".join(lines)
 
 
