@@ -3,8 +3,8 @@
 `view` applies a study's choice, `compose` puts features together, `base` is what they are made with.
 """
 
-from inferkit.features.bent import bent
 from inferkit.features.observe import observe
+from inferkit.features.scaling import bent
 from inferkit.features.view import (
     FEATURES,
     RAW,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from inferkit.features import bent
-from inferkit.features.bent import BEND
+from inferkit.features.scaling import BEND
 
 
 def test_far_values_keep_their_order():
