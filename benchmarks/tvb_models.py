@@ -220,6 +220,28 @@ def certificate(path="runs/tvb-certificate", simulations=300):
         apart = (draws[name].mean() - draws["tvb"].mean()) / draws["tvb"].std()
         ratio = draws[name].std() / draws["tvb"].std()
         print(f"  {name} from tvb: {apart:+.2f} sd, sd ratio {ratio:.2f}")
+    picture(draws, 0.3, f"{path}/certificate.svg")
+
+
+def picture(draws, truth, file):
+    """The posteriors over each other."""
+    import matplotlib
+
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib.figure import Figure
+    from scipy.stats import gaussian_kde
+
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    ax = figure.subplots()
+    at = np.linspace(0.18, 0.42, 120)
+    for (name, g), style in zip(draws.items(), ("-", "--", ":")):
+        ax.plot(at, gaussian_kde(g)(at), style, lw=2, label=name)
+    ax.axvline(truth, color="0.5", lw=1)
+    ax.set(xlabel="global coupling G", ylabel="posterior density", yticks=[], xlim=(0.18, 0.42))
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None})
+    print(f"  picture: {file}")
 
 
 def whole(x, outputs):
