@@ -121,6 +121,9 @@ class Study:
             engine = chosen_one.build().fit(problem)
         info = {"seconds": time.monotonic() - started, "rows": len(problem.simulations or ()),
                 "fit": folder.name, **getattr(engine, "info", {})}
+        if problem.simulations:
+            seen = problem.simulations.ok.select(slice(0, 1000))
+            info["reach"] = posterior.reach(problem.view.of(seen))
         spec: Any = chosen_one.spec
         self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
                                     observed=problem.observed, info=info)

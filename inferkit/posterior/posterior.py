@@ -7,6 +7,7 @@ study's features, and returns `Samples`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from inferkit.errors import EstimatorError, unknown_name
 from inferkit.features import View, observe
 from inferkit.plugins import Component
 from inferkit.posterior import files
+from inferkit.posterior.extrapolation import beyond
 from inferkit.protocols import Prior
 
 MOST = 5
@@ -134,6 +136,8 @@ class Posterior:
         if "samples" not in self.gives:
             return self.draws(n, observed, seed=seed)
         inputs, several = self._inputs(observed)
+        if told := beyond(inputs, self.info.get("reach", {})):
+            warnings.warn(told, stacklevel=2)
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
         values = self.sample_batch(n, inputs, rng)
         self.info.update(getattr(self.engine, "sampled", {}))
