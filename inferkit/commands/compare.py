@@ -1,10 +1,11 @@
 """`inferkit compare`: several estimators on the same stored simulations, in one table and picture.
 
 The log-score is the mean log-density of the true parameters under the posterior, over held-out
-simulations (higher is better; a Gaussian kernel estimate in unconstrained space where an estimator
-gives no density, so compare like with like).  An estimator that consumes observations alone has
-none; in its place stands what it says of the data's log-likelihood, if it does.  Coverage error is
-the worst gap of the central 50, 80, 90 and 95 % intervals.  Where the simulator is a reference task,
+simulations (higher is better).  Where an estimator gives no density, or only by sampling for each, as
+nle and nre do, it is a Gaussian kernel estimate in unconstrained space: compare like with like.  An
+estimator that consumes observations alone has none; in its place stands what it says of the data's
+log-likelihood, if it does.  Coverage error is the worst gap of the central 50, 80, 90 and 95 %
+intervals.  Where the simulator is a reference task,
 distances to the exact posterior are given as well: the worst standardised error of a mean and sd.
 """
 
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from inferkit.diagnose import Context
+from inferkit.errors import InferkitError
+from inferkit.plugins import chosen
 from inferkit.progress import duration
 from inferkit.study import Study
 
@@ -37,6 +40,12 @@ class Row:
     contraction: float
     reference_error: float
     covered: np.ndarray  # share of parameters inside central intervals, for each of CURVE
+    reason: str = ""  # why there is nothing else
+
+    @classmethod
+    def missing(cls, estimator: str, reason: str) -> Row:
+        return cls(estimator, "-", 0, np.nan, np.nan, np.nan, np.nan, np.nan,
+                   np.full(len(CURVE), np.nan), reason)
 
 
 @dataclass
@@ -61,7 +70,8 @@ class Comparison:
             places = np.arange(len(names))[::-1]
             # Differences from the best: log-scores have no zero that means anything.
             scores = np.array([r.log_score for r in self.rows])
-            lost, seconds = np.nanmax(scores) - scores, [r.seconds for r in self.rows]
+            best = np.nanmax(scores) if np.isfinite(scores).any() else 0.0
+            lost, seconds = best - scores, [r.seconds for r in self.rows]
             for ax, title, unit, values in ((score, "log-score", "nats below the best", lost),
                                             (time, "fit", "seconds", seconds)):
                 ax.barh(places, values, height=0.6, color=[f"C{i}" for i in range(len(names))])
@@ -75,31 +85,47 @@ class Comparison:
     def __str__(self) -> str:
         head = ["estimator", "checks", "simulations", "fit", "log-score", "coverage error",
                 "contraction", "vs reference"]
-        body = [[r.estimator, r.status, f"{r.simulations:,}", duration(r.seconds),
+        body = [[r.estimator, r.status, f"{r.simulations:,}", _spent(r.seconds),
                  _number(r.log_score), _number(r.coverage_error), _number(r.contraction),
                  _number(r.reference_error)] for r in self.rows]
         widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip()
-                         for line in [head, *body])
+        lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip()
+                 for line in [head, *body]]
+        return "\n".join(lines + [f"{r.estimator}: {r.reason}" for r in self.rows if r.reason])
 
 
 def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
 
 
+def _spent(seconds: float) -> str:
+    return "-" if np.isnan(seconds) else duration(seconds)
+
+
 def run(study: Study, estimators: list[Any]) -> Comparison:
-    """Fit each on what is stored (fits made before are loaded) and examine it alike."""
+    """Fit each on what is stored (fits made before are loaded) and examine it alike.
+
+    One that cannot be fitted has a row that says why, and costs the others nothing; each row is told
+    as it comes.
+    """
+    asked = [chosen("estimator", given) for given in estimators]  # a wrong name, before any trains
     rows = []
-    for given in estimators:
-        posterior = study.fit(given)
-        checks = study.check()
-        context = study.context()
-        rows.append(Row(
-            posterior.estimator.name, checks.status, int(posterior.info.get("rows", 0)),
-            float(posterior.info.get("seconds", np.nan)), *_calibration(context),
-            _reference(study, context), _covered(context, CURVE),
-        ))
+    for estimator in asked:
+        try:
+            rows.append(_row(study, estimator))
+        except InferkitError as cause:
+            rows.append(Row.missing(estimator.name, str(cause)))
+        study.reporter.say(str(Comparison(rows[-1:])).partition("\n")[2])
     return Comparison(rows)
+
+
+def _row(study: Study, estimator: Any) -> Row:
+    posterior = study.fit(estimator)
+    checks = study.check()
+    context = study.context()
+    return Row(estimator.name, checks.status, int(posterior.info.get("rows", 0)),
+               float(posterior.info.get("seconds", np.nan)), *_calibration(context),
+               _reference(study, context), _covered(context, CURVE))
 
 
 def _calibration(context: Context) -> tuple[float, float, float]:
@@ -133,7 +159,7 @@ def _log_score(context: Context) -> float:
     assert held is not None
     scores = []
     for i, (theta, draws) in enumerate(zip(held.theta, held.draws)):
-        if "log_prob" in context.estimator.gives:
+        if "log_prob" in context.estimator.gives and not context.estimator.iid:
             x = {k: v[i] for k, v in held.inputs.items()}
             scores.append(float(context.posterior.engine.log_prob(theta[None], x)[0]))
             continue
