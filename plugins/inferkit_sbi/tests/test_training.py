@@ -229,9 +229,9 @@ def test_other_samplers_of_a_likelihood(tmp_path, sampler):
     posterior = made.fit(ik.estimator("nle", sampler=sampler, **{**QUICK, "epochs": 60}))
     check(posterior, mean=0.1, sd=0.15)
     if sampler == "vi":
-        assert posterior.engine.info["khat"] < 0.7
+        assert posterior.engine.sampled["khat"] < 0.7
     else:
-        assert 0 < posterior.engine.info["acceptance"] <= 1
+        assert 0 < posterior.engine.sampled["acceptance"] <= 1
 
 
 def test_rejection_is_exact_and_says_when_it_is_hopeless():
