@@ -26,7 +26,7 @@ import numpy as np
 
 from inferkit.data import Output, Ragged
 from inferkit.errors import ConfigError, DataError
-from inferkit.plugins import Component, own_code
+from inferkit.plugins import Component, code_text, own_code
 from inferkit.plugins.repeat import LENGTHS, per_trial
 from inferkit.store import Simulations, write_atomic
 
@@ -103,7 +103,7 @@ class _OwnFeature:
         return {"function": self.source, **over}
 
     def identity(self) -> dict:
-        return {"code": own_code.code_digest(self.thing)}
+        return {"code": code_text.code_digest(self.thing)}
 
 
 class View:

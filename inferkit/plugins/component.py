@@ -15,8 +15,9 @@ from typing import Any
 from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError
 from inferkit.plugins import discovery, schema
+from inferkit.plugins.code_text import code_digest
 from inferkit.plugins.function import FunctionSimulator
-from inferkit.plugins.own_code import code_digest, own_modules
+from inferkit.plugins.own_code import own_modules
 from inferkit.plugins.records import SimulatorSpec, Spec
 from inferkit.plugins.repeat import Repeat
 
