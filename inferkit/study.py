@@ -44,6 +44,7 @@ class Study:
     trials: how many independent trials of one parameter set an observation has, 60, or the least
     and the greatest number, (5, 100).  The simulator makes one; a stored row holds so many.
     log_likelihood: f(theta, x) for estimators that want one.
+    accept_code: what another version of your code simulated counts as this study's (it is recorded).
     """
 
     def __init__(self, simulator: Any = None, prior: Prior | None = None, *, features: Any = None,
@@ -51,7 +52,8 @@ class Study:
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
                  truth: Mapping[str, Any] | None = None,
                  timeout: float | None = None, trials: int | Sequence[int] | None = None,
-                 log_likelihood: Callable | None = None, quiet: bool = False, folder: Path = Path()):
+                 log_likelihood: Callable | None = None, accept_code: bool = False,
+                 quiet: bool = False, folder: Path = Path()):
         self.simulator = (NO_SIMULATOR if simulator is None
                           else simulator if isinstance(simulator, Component)
                           else chosen("simulator", simulator) if isinstance(simulator, str)
@@ -71,7 +73,7 @@ class Study:
         self.executor = chosen("executor", executor)
         self.path, self.seed, self.timeout = Path(path), _seed(seed), _timeout(timeout)
         self.observed, self.truth = observed, truth
-        self.log_likelihood = log_likelihood
+        self.log_likelihood, self.accept_code = log_likelihood, accept_code
         self.reporter = Reporter(quiet)
         self._folder = folder
         self._posterior: Posterior | None = None
@@ -79,8 +81,11 @@ class Study:
 
     # -- the stages, in order --------------------------------------------------------------------
 
-    def simulate(self, n: int, *, verify_up_to: float = 2e9) -> Progress:
-        """See to it that n simulations of the prior are stored; only what is missing runs."""
+    def simulate(self, n: int, *, retry_failed: bool = False, verify_up_to: float = 2e9) -> Progress:
+        """See to it that n simulations of the prior are stored; only what is missing runs.
+
+        retry_failed: those that failed run again, once the simulator or what it runs on is mended.
+        """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ConfigError(f"simulate({n!r})", allowed="a number of simulations, 1 or more")
         if missing := {"simulator", "parameters"} - self.has:
@@ -98,11 +103,11 @@ class Study:
                 self.reporter.say(f"{lost} damaged rows were set aside and run again")
             draw = simulate.PriorDraws(self.prior, self.seed)
             with self._executor():
-                progress = self._run(draw, 0, int(n))
+                progress = self._run(draw, 0, int(n), retry_failed)
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
-                          **provenance.environment())
+                          code=self.identity["simulator"].get("code"), **provenance.environment())
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -187,7 +192,8 @@ class Study:
 
     @cached_property
     def store(self) -> Store:
-        return Store.create(self.path, self.identity)
+        return Store.create(self.path, self.identity, code=self.simulator.code,
+                            accept_code=self.accept_code, say=self.reporter.say)
 
     @property
     def simulations(self) -> Simulations:
@@ -281,10 +287,10 @@ class Study:
         spec: Any = estimator.spec
         return set(spec.consumes) == {"observations"}
 
-    def _run(self, draw: Callable, round: int, n: int) -> Progress:
+    def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False) -> Progress:
         spec: Any = self.simulator.spec
         return simulate.run(self.store, spec, self._runner, draw, round, n,
-                            self.reporter)
+                            self.reporter, retry_failed)
 
     @contextlib.contextmanager
     def _executor(self) -> Iterator[None]:

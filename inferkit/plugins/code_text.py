@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import dis
 import hashlib
 import inspect
@@ -24,20 +23,13 @@ import numpy as np
 
 from inferkit.plugins.own_code import is_own
 
-SHOWN, WIDTH = 24, 110
-"""So many lines of a difference are shown, and so much of each."""
-
 TAKES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 """Instructions that take a global; those that take an attribute may have one of the same name."""
 
 
 def code_digest(thing: Any) -> str:
     """A digest of `code_of(thing)`."""
-    return digest(code_of(thing))
-
-
-def digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(code_of(thing).encode(), digest_size=16).hexdigest()
 
 
 def code_of(thing: Any) -> str:
@@ -48,13 +40,6 @@ def code_of(thing: Any) -> str:
     not (a changed library shows in the recorded versions).
     """
     return "\n".join(_blocks(thing, set())) + "\n"
-
-
-def difference(old: str, new: str) -> list[str]:
-    """What changed from one text to another, in the lines of a unified diff."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")
-    told = [line[:WIDTH] for line in lines if not line.startswith(("---", "+++", "@@"))]
-    return told[:SHOWN] + ([f"… and {len(told) - SHOWN} lines more"] if len(told) > SHOWN else [])
 
 
 # -- what counts -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError
 from inferkit.plugins import discovery, schema
-from inferkit.plugins.code_text import code_digest
+from inferkit.plugins.code_text import code_digest, code_of
 from inferkit.plugins.function import FunctionSimulator
 from inferkit.plugins.own_code import own_modules
 from inferkit.plugins.records import SimulatorSpec, Spec
@@ -69,6 +69,11 @@ class Component:
             "config": schema.plain(self.config) or {},
         }
 
+    @property
+    def code(self) -> str:
+        """The normalised text of code that is the user's own."""
+        return ""
+
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in (schema.plain(self.config) or {}).items())
         return f"{self.spec.role}({self.spec.name!r}{', ' + given if given else ''})"
@@ -115,6 +120,10 @@ class Own(Component):
         return {"name": self.spec.name, "code": code_digest(self._code)}
 
     @property
+    def code(self) -> str:
+        return code_of(self._code)
+
+    @property
     def _code(self) -> Any:
         return self.thing.function if isinstance(self.thing, FunctionSimulator) else self.thing
 
@@ -147,6 +156,10 @@ class Repeated(Component):
     def identity(self) -> dict:
         return {**self.inner.identity(), "trials": self.trials}
 
+    @property
+    def code(self) -> str:
+        return self.inner.code
+
     def __repr__(self) -> str:
         return f"{self.inner!r} × {self.trials} trials"
 
@@ -176,9 +189,6 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
             fix=f"pip install {found.spec.package}=={reference['version']}",
         )
     return found
-
-
-
 
 
 def chosen(role: str, given: Any) -> Component:

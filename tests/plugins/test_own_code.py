@@ -10,7 +10,7 @@ import pytest
 
 from inferkit.errors import ConfigError
 from inferkit.plugins import from_reference, own_simulator
-from inferkit.plugins.code_text import code_digest, code_of, difference
+from inferkit.plugins.code_text import code_digest, code_of
 from inferkit.plugins.own_code import import_function
 
 BESIDE = """
@@ -163,14 +163,6 @@ def test_what_a_model_is_made_of_counts_and_nothing_else(tmp_path, which):
     before = texts(f"parts_a{kind}", PARTS)
     after = texts(f"parts_b{kind}", "# moved down\n\n" + PARTS.replace(old, new))
     assert {n for n in before if before[n] != after[n]} == {which.strip()}
-
-
-def test_a_change_is_shown_as_a_short_difference():
-    long = "def f(t):\n" + "".join(f"    x{i} = t + {i}\n" for i in range(80))
-    assert difference(long, long.replace("t + 40", "t + 41")) == [
-        "     x39 = t + 39", "-    x40 = t + 40", "+    x40 = t + 41", "     x41 = t + 41"]
-    whole = difference(long, "def g(t): return 1\n")
-    assert len(whole) == 25 and whole[-1].endswith("lines more")
 
 
 def told(thing):
