@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
+from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate, written
 from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.errors import ConfigError, EstimatorError
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
@@ -75,9 +75,10 @@ class Study:
         self.observed, self.truth = observed, truth
         self.log_likelihood, self.accept_code = log_likelihood, accept_code
         self.reporter = Reporter(quiet)
-        self._folder = folder
+        self._folder, self.from_file = folder, False
         self._posterior: Posterior | None = None
         self._runner: Any = None
+        self._wanted = 0
 
     # -- the stages, in order --------------------------------------------------------------------
 
@@ -101,6 +102,8 @@ class Study:
                 self.reporter.say(f"took in {adopted} shards that had found no space")
             if lost := store.heal(verify_up_to):
                 self.reporter.say(f"{lost} damaged rows were set aside and run again")
+            self._wanted = int(n)
+            self._keep(self.observed)
             draw = simulate.PriorDraws(self.prior, self.seed)
             with self._executor():
                 progress = self._run(draw, 0, int(n), retry_failed)
@@ -116,13 +119,15 @@ class Study:
         problem = self._problem(chosen_one, self.observed if observed is None else observed)
         folder = problem.folder
         if (folder / "posterior.json").exists() and not refit:
-            self._posterior = posterior.load(folder, features=self.features, prior=(
-                self.prior if "parameters" in self.has else None))
+            self._posterior = posterior.load(
+                folder, features=self.features, folder=self._folder,
+                prior=self.prior if "parameters" in self.has else None)
             if problem.observed is not None:  # an amortised fit answers for the data of today
                 self._posterior.observed = problem.observed
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
+            self._keep(self.observed if observed is None else observed)
             engine = chosen_one.build().fit(problem)
         info = {"seconds": time.monotonic() - started, "rows": len(problem.simulations or ()),
                 "fit": folder.name, **getattr(engine, "info", {})}
@@ -218,8 +223,11 @@ class Study:
                              self.trials)
 
     def job(self) -> Job:
-        return Job(self.simulator.reference(), self.seed, self.store.key, self.timeout,
-                   str(self.path.resolve()))
+        reference, spec = self.simulator.reference(), self.executor.spec
+        if "here" in reference and spec.detached:  # type: ignore[attr-defined]
+            raise ConfigError(f"{self.simulator!r} cannot leave this process: {reference['why']}",
+                              fix='executor=ik.executor("local", workers=0)')
+        return Job(reference, self.seed, self.store.key, self.timeout, str(self.path.resolve()))
 
     def context(self, observed: Any = None) -> diagnose.Context:
         """What diagnostics and report look at."""
@@ -286,6 +294,11 @@ class Study:
     def _holds_its_model(estimator: Component) -> bool:
         spec: Any = estimator.spec
         return set(spec.consumes) == {"observations"}
+
+    def _keep(self, observed: Any) -> None:
+        """Leave the study in its folder, so that the command line, and `ik.open`, know it."""
+        if not self.from_file:
+            written.keep(self, self._wanted or len(self.store.present(0)) or None, observed)
 
     def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False) -> Progress:
         spec: Any = self.simulator.spec

@@ -29,7 +29,11 @@ TAKES = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 def code_digest(thing: Any) -> str:
     """A digest of `code_of(thing)`."""
-    return hashlib.blake2b(code_of(thing).encode(), digest_size=16).hexdigest()
+    return digest_of(code_of(thing))
+
+
+def digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def code_of(thing: Any) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from inferkit.data import Output, Parameter
 from inferkit.errors import ConfigError
-from inferkit.plugins import discovery, schema
-from inferkit.plugins.code_text import code_digest, code_of
+from inferkit.plugins import by_value, discovery, schema
+from inferkit.plugins.code_text import code_of, digest_of
 from inferkit.plugins.function import FunctionSimulator
-from inferkit.plugins.own_code import own_modules
+from inferkit.plugins.own_code import place
 from inferkit.plugins.records import SimulatorSpec, Spec
 from inferkit.plugins.repeat import Repeat
 
@@ -79,12 +80,17 @@ class Component:
         return f"{self.spec.role}({self.spec.name!r}{', ' + given if given else ''})"
 
 
+_here: dict[str, Component] = {}
+"""Own code that cannot leave this process."""
+
+
 @dataclass(frozen=True)
 class Own(Component):
     """The user's own function or object in place of a plugin."""
 
     thing: Any = None
-    source: str = ""  # "file.py:name" where it came from a study file
+    source: str = ""  # "file.py:name" where it came from a study file, or where it can be imported
+    text: str = ""  # its code, where it came by value
 
     def build(self) -> Any:
         return self.thing
@@ -96,32 +102,34 @@ class Own(Component):
                 "which a study file cannot hold",
                 fix=f'put it in a file and write function = "my_model.py:{self.spec.name}"',
             )
-        return {"function": self.source}
+        usual: Any = own_simulator(self._code).spec
+        flags = {k: getattr(self.spec, k) for k in ("vectorised", "stochastic", "batch_invariant")}
+        return {"function": self.source, **{k: v for k, v in flags.items() if v != getattr(usual, k)}}
 
     def reference(self) -> dict:
-        import cloudpickle
-
-        by_value = own_modules(self._code)  # they exist on this machine only
-        for module in by_value:
-            cloudpickle.register_pickle_by_value(module)
         try:
-            blob = cloudpickle.dumps((self.spec, self.thing))
-        except Exception as cause:
-            raise ConfigError(
-                f"{self.spec.role} {self.spec.name!r} cannot be sent to worker processes: {cause}",
-                fix='executor=ik.executor("local", workers=0) runs it in this process',
-            ) from cause
-        finally:
-            for module in by_value:
-                cloudpickle.unregister_pickle_by_value(module)
+            blob = by_value.dumps((self.spec, self.thing), self._code)
+        except Exception as cause:  # it still runs in this process
+            _here[str(id(self.thing))] = self
+            return {"here": str(id(self.thing)), "name": self.spec.name, "why": str(cause)}
         return {"pickle": base64.b64encode(blob).decode()}
 
+    def packed(self) -> bytes:
+        """What a file of it holds."""
+        return by_value.packed((self.spec, self.thing), self._code, self.code)
+
+    @classmethod
+    def unpacked(cls, file: Path, source: str) -> Own:
+        """The one that a file holds; this runs its code."""
+        (spec, thing), text = by_value.read(file)
+        return cls(spec, thing=thing, source=source, text=text)
+
     def identity(self) -> dict:
-        return {"name": self.spec.name, "code": code_digest(self._code)}
+        return {"name": self.spec.name, "code": digest_of(self.code)}
 
     @property
     def code(self) -> str:
-        return code_of(self._code)
+        return self.text or code_of(self._code)
 
     @property
     def _code(self) -> Any:
@@ -169,14 +177,14 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     if "trials" in reference:
         one = {k: v for k, v in reference.items() if k != "trials"}
         return Repeated.of(from_reference(one), reference["trials"])
+    if "here" in reference:
+        if reference["here"] not in _here:
+            raise ConfigError(
+                f"{reference['name']!r} cannot be sent to worker processes: {reference['why']}",
+                fix='executor=ik.executor("local", workers=0) runs it in this process')
+        return _here[reference["here"]]
     if "pickle" in reference:
-        import pickle
-
-        try:
-            spec, thing = pickle.loads(base64.b64decode(reference["pickle"]))
-        except (ImportError, AttributeError) as cause:
-            raise ConfigError(f"your own code does not run in this environment: {cause}",
-                              fix="pip install there what it imports") from cause
+        spec, thing = by_value.loads(base64.b64decode(reference["pickle"]))
         return Own(spec, thing=thing)
     name = reference["name"]
     if reference.get("package"):
@@ -230,4 +238,6 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
         if batch_invariant is None else batch_invariant,
         batch_size=batch_size, differentiable=hasattr(thing, "jax_function"),
     )
+    if not (parameters or outputs or name):
+        source = source or place(thing)
     return Own(spec, thing=built, source=source)

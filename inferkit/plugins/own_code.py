@@ -42,6 +42,20 @@ def import_function(reference: str, folder: Path) -> Any:
     return getattr(module, attribute)
 
 
+def place(thing: Any) -> str:
+    """Where another process finds a function by name: "file.py:f" or "module:f", or "" nowhere.
+
+    What a script or a notebook defines is nowhere: importing a script runs it.
+    """
+    name, home = getattr(thing, "__name__", ""), sys.modules.get(str(getattr(thing, "__module__", "")))
+    if home is None or home.__name__ == "__main__" or getattr(home, name, None) is not thing:
+        return ""
+    if not is_own(home):
+        return f"{home.__name__}:{name}"
+    file = Path(str(home.__file__))
+    return f"{file.resolve()}:{name}" if file.suffix == ".py" else ""
+
+
 # -- what no other process could import ------------------------------------------------------------
 
 

@@ -309,7 +309,7 @@ def test_functions_from_files(tmp_path):
     (tmp_path / "my_model.py").write_text(
         (tmp_path / "my_model.py").read_text().replace("SCALE = 2.0", "SCALE = 3.0"))
     changed, _ = study_file.read(file)
-    with pytest.raises(StoreError, match="simulator.code"):
+    with pytest.raises(StoreError, match=r"\+SCALE = 3.0"):
         changed.simulate(300)
     with pytest.raises(ConfigError, match="has no 'nothing'"):
         study_file.read(write(tmp_path, file.read_text().replace(":simulate", ":nothing"), "b.toml"))
