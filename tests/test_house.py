@@ -18,7 +18,7 @@ FLOORS = (
     {"estimate"},
     {"posterior"},
     {"diagnose"},
-    {"report", "builtin", "written"},
+    {"report", "builtin", "tryout", "written"},
     {"study"},
     {"commands"},
     {"testing", "__main__"},

@@ -143,11 +143,10 @@ def _init(args: Any) -> int:
 
 
 def _check(args: Any) -> int:
-    from inferkit.commands import check, study_file
+    from inferkit.commands import study_file
 
     study, told = study_file.read(args.file)
-    study.reporter.quiet = True
-    result = check.run(study, told.simulations)
+    result = study.try_out(told.simulations)
     print(result)
     return 1 if result.status == "FAIL" else 0
 

@@ -10,6 +10,7 @@ import numpy as np
 from inferkit.data import Output, Ragged, Trials
 from inferkit.errors import DataError, unknown_name
 from inferkit.features.view import FEATURES, View
+from inferkit.store import Simulations
 
 
 def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
@@ -57,6 +58,14 @@ def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
                         fix="give every output the same number of observations")
     inputs = view({k: batch[k] for k in outputs if k in batch} if outputs else batch)
     return inputs, several == {True}
+
+
+def check_observed(observed: Any, view: View, seen: Simulations) -> None:
+    """Refuse observed data that do not fit, as soon as what was seen of the simulator tells."""
+    if len(row := seen.ok.select(slice(0, 1))):
+        view(row.x())  # now the features have names
+    if view.outputs and (len(row) or not view.computed):
+        observe(observed, view)
 
 
 def _observed_sets(observed: Mapping[str, Any], view: View) -> tuple[dict[str, Any], bool]:

@@ -292,6 +292,17 @@ def flatten(inputs: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
+def columns(view: View, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Inputs by the names that people know: outputs, and features one by one; ragged ones by length."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in inputs.items():
+        if name == FEATURES:
+            found |= {n: value[..., j] for j, n in enumerate(view.names)}
+        else:
+            found[name] = value.lengths if isinstance(value, Ragged) else np.asarray(value)
+    return found
+
+
 def outputs_of(simulator: Any, simulations: Simulations | None, trials: Any = None
                ) -> dict[str, Output]:
     """What the simulator declares, or else what its stored rows look like; a single trial's."""

@@ -8,6 +8,7 @@ a pickled-by-value function for code of the user's own, which no other process c
 from __future__ import annotations
 
 import base64
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,9 +103,13 @@ class Own(Component):
                 "which a study file cannot hold",
                 fix=f'put it in a file and write function = "my_model.py:{self.spec.name}"',
             )
-        usual: Any = own_simulator(self._code).spec
-        flags = {k: getattr(self.spec, k) for k in ("vectorised", "stochastic", "batch_invariant")}
-        return {"function": self.source, **{k: v for k, v in flags.items() if v != getattr(usual, k)}}
+        spec: Any = self.spec
+        usual: Any = own_simulator(self._code, vectorised=spec.vectorised).spec
+        told = {"stochastic": spec.stochastic, "batch_invariant": spec.batch_invariant}
+        flags = {k: v for k, v in told.items() if v != getattr(usual, k)}
+        if spec.vectorised == isinstance(self.thing, FunctionSimulator):
+            flags["vectorised"] = spec.vectorised
+        return {"function": self.source, **flags}
 
     def reference(self) -> dict:
         try:
@@ -219,6 +224,7 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
         vectorised = True if vectorised is None else vectorised
         built = thing
     elif callable(thing):
+        _check_second_argument(thing, vectorised)
         vectorised = bool(vectorised)
         built = FunctionSimulator(thing, vectorised, parameters, outputs)
     else:
@@ -241,3 +247,20 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
     if not (parameters or outputs or name):
         source = source or place(thing)
     return Own(spec, thing=built, source=source)
+
+
+def _check_second_argument(function: Any, vectorised: bool | None) -> None:
+    """Refuse a function whose argument's name says that it is called otherwise."""
+    try:
+        second = list(inspect.signature(function).parameters)[1]
+    except (ValueError, TypeError, IndexError):
+        return
+    name = getattr(function, "__name__", "function")
+    if vectorised is None and second.endswith("seeds"):
+        raise ConfigError(f"{name}(…, {second}) takes a batch by its second argument's name",
+                          allowed="f(theta, rng) for one row, f(theta, seeds) for a batch",
+                          fix=f"ik.simulator({name}, vectorised=True); in a file: vectorised = true")
+    if vectorised and second in ("rng", "generator"):
+        raise ConfigError(f"{name}(…, {second}) takes one row by its second argument's name, and a "
+                          "vectorised function gets the rows' seeds", fix="leave vectorised out, or: "
+                          f"def {name}(theta, seeds), with inferkit.seeds.normals(seeds, shape)")

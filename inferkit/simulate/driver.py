@@ -71,10 +71,12 @@ def check_names(simulator: str, built: Any, given: Mapping[str, tuple[int, ...]]
 
 def run(store: Store, spec: SimulatorSpec, executor: Executor,
         draw: Callable[[np.ndarray], dict], round: int, n: int,
-        show: Callable[[Progress], None] = lambda p: None, retry_failed: bool = False) -> Progress:
+        show: Callable[[Progress], None] = lambda p: None, retry_failed: bool = False,
+        first: Callable[[Progress], None] | None = None) -> Progress:
     """See to it that rows 0..n-1 of a round are stored; only what is missing runs.
 
     retry_failed: rows that failed run again, as a further attempt, and what comes of it counts.
+    first: called once, when the first rows have succeeded; what it raises ends the run.
     The executor has been opened with the run's job; whoever opened it closes it.
     """
     present, attempt = store.present(round), 0
@@ -86,6 +88,7 @@ def run(store: Store, spec: SimulatorSpec, executor: Executor,
     progress = Progress(round, n, n - len(todo))
     if len(todo):
         driver = Driver(store, spec, executor, draw, round, todo, progress, show, attempt)
+        driver.first = first
         driver.run()
         compact(store)
     progress.finished = True
@@ -104,6 +107,7 @@ class Driver:
     def __init__(self, store, spec, executor, draw, round, todo, progress, show, attempt=0):
         self.store, self.executor, self.draw, self.round = store, executor, draw, round
         self.attempt = attempt
+        self.first: Callable[[Progress], None] | None = None
         self.spec, self.progress, self.show = spec, progress, show
         self.todo: list[np.ndarray] = [todo]
         self.left = len(todo)
@@ -203,6 +207,9 @@ class Driver:
         if receipt.error is not None:
             raise receipt.error
         self._hopeless()
+        if self.first is not None and p.counts["ok"]:
+            first, self.first = self.first, None
+            first(p)
         if receipt.partial or chunk is None or receipt.rows >= len(chunk):
             return
         if receipt.lost and losses >= getattr(self.executor, "retries", 5):
