@@ -125,6 +125,8 @@ def _observed_output(name: str, value: Any, output: Output | None) -> tuple[Any,
         return array[None], False
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return array, True
+    if array.shape == (*shape, 1) and shape != ():  # a column of a table, a vector of MATLAB's
+        return array[None, ..., 0], False
     raise DataError(f"observed {name!r} has shape {array.shape}",
                     allowed=f"{shape}, or (m, {', '.join(map(str, shape))}) for m observations",
                     fix="m trials of one observation: ik.Trials(x), or ik.Study(trials=m)"
