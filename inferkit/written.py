@@ -64,7 +64,8 @@ def to_toml(study: Any, simulations: int | None = None, observed: Any = None,
         low, high = study.trials
         told["trials"] = low if low == high else [low, high]
     if observed is not None and into is not None:
-        part("observed", lambda: _observed(observed, into))
+        part("observed", lambda: _observed(
+            Dataset.of(observed) if study.holds_its_model(study.estimator) else observed, into))
     if study.truth:
         told["truth"] = {k: np.asarray(v, float).tolist() for k, v in study.truth.items()}
     if study.features is not None:
@@ -122,8 +123,6 @@ def _observed(observed: Any, into: Path) -> Any:
         if any(o.keys() != observed[0].keys() for o in observed):
             raise DataError("several observations of different outputs")
         observed = {k: [o[k] for o in observed] for k in observed[0]}
-    if hasattr(observed, "dims") and not isinstance(observed, Dataset):  # of xarray
-        observed = Dataset.of(observed)
     if isinstance(observed, Dataset):
         observed = observed.pack()
     held = io.BytesIO()

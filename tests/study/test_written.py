@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import xarray
 
 import inferkit as ik
 from inferkit.commands import study_file
@@ -102,6 +103,7 @@ def test_a_module_of_ones_own_is_named_by_its_file(tmp_path, monkeypatch):
 
 OBSERVED = {
     "a dict": {"x": np.zeros(3)}, "an array": np.zeros(3), "several": np.zeros((4, 3)),
+    "xarray": xarray.Dataset({"x": ("time", np.arange(3.0))}),
     "a list": [{"x": np.zeros(3)}, {"x": np.ones(3)}], "a set of trials": ik.Trials(np.zeros((5, 3))),
 }
 
