@@ -140,7 +140,17 @@ def feature(name: str, /, **settings: Any) -> Component:
     return _component().choose("feature", name, settings)
 
 
-__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "simulator"])
+def open(path: Any, *, trust: bool = False) -> Study:
+    """The study of a run's folder again, whether a script or a study file began it.
+
+    trust: code of its own that the folder names or holds (a simulator, features) may be run.
+    """
+    from inferkit.commands.study_file import open_run
+
+    return open_run(path, trust=trust)
+
+
+__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "open", "simulator"])
 
 
 def __getattr__(name: str) -> Any:

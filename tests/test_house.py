@@ -18,7 +18,7 @@ FLOORS = (
     {"estimate"},
     {"posterior"},
     {"diagnose"},
-    {"report", "builtin"},
+    {"report", "builtin", "tryout", "written"},
     {"study"},
     {"commands"},
     {"testing", "__main__"},

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ACCEPT = "take what another version of your code simulated for this one's (it is recorded)"
+
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
@@ -71,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
         go.add_argument("--executor", help="in place of the file's")
         go.add_argument("--estimator", help="in place of the file's")
         go.add_argument("--only", choices=["simulate", "fit"], help="stop after this stage")
+        go.add_argument("--retry-failed", action="store_true", help="run failed simulations again")
+        go.add_argument("--accept-code", action="store_true", help=ACCEPT)
 
     report = command("report", _report, "write a run's report again")
     report.add_argument("run_folder", metavar="RUN")
@@ -84,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     sweep = command("sweep", _sweep, "a simulator's outcomes over a grid of its parameters")
     sweep.add_argument("file", help="a sweep file: [simulator], [grid], …")
     sweep.add_argument("--outcome", help="which one to draw (default: the first)")
+    sweep.add_argument("--accept-code", action="store_true", help=ACCEPT)
 
     replay = command("replay", _replay, "run one stored simulation again and compare")
     replay.add_argument("row", metavar="RUN:INDEX", help="such as runs/lif:137 (or RUN:ROUND/INDEX)")
@@ -138,11 +143,10 @@ def _init(args: Any) -> int:
 
 
 def _check(args: Any) -> int:
-    from inferkit.commands import check, study_file
+    from inferkit.commands import study_file
 
     study, told = study_file.read(args.file)
-    study.reporter.quiet = True
-    result = check.run(study, told.simulations)
+    result = study.try_out(told.simulations)
     print(result)
     return 1 if result.status == "FAIL" else 0
 
@@ -157,6 +161,7 @@ def _run(args: Any) -> int:
         study.executor = chosen("executor", args.executor)
     if args.estimator:
         study.estimator = chosen("estimator", args.estimator)
+    study.accept_code = args.accept_code
     n = told.simulations if args.simulations is None else args.simulations
     if "simulator" in study.has:
         study.check_names()
@@ -166,7 +171,8 @@ def _run(args: Any) -> int:
     if args.command == "run":
         study_file.keep_copy(study, source, n)
     if "simulator" in study.has or args.only == "simulate":
-        study.simulate(n, verify_up_to=2e9 if args.command == "run" else float("inf"))
+        study.simulate(n, retry_failed=args.retry_failed,
+                       verify_up_to=2e9 if args.command == "run" else float("inf"))
     if args.only == "simulate":
         return 0
     study.fit()
@@ -208,7 +214,7 @@ def _compare(args: Any) -> int:
 def _sweep(args: Any) -> int:
     from inferkit.commands import grid
 
-    found = grid.from_file(args.file)
+    found = grid.from_file(args.file, args.accept_code)
     for name in found.columns:
         values = found.values(name).ravel()
         known = values[values == values]  # without NaN, where every repeat failed

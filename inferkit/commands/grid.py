@@ -159,11 +159,12 @@ def geometric(x: np.ndarray) -> bool:
 def explore(simulator: Any, grid: Mapping[str, Any], *, fixed: Mapping[str, Any] | None = None,
             features: Any = None, repeats: int = 1, executor: Any = "local",
             path: str | Path = "runs/sweep", seed: int = 0, timeout: float | None = None,
-            quiet: bool = False, folder: Path = Path()) -> Explored:
+            accept_code: bool = False, quiet: bool = False, folder: Path = Path()) -> Explored:
     """Simulate every point of a grid, `repeats` times; only what is missing runs.
 
     grid: parameter -> its values.  fixed: other parameters' values.  features: what to take from the
     outputs, as in a study; left out, every output, averaged where it has more than one number.
+    accept_code: as in a study.
     """
     part = simulator if isinstance(simulator, Component) else (
         chosen("simulator", simulator) if isinstance(simulator, str) else own_simulator(simulator))
@@ -186,7 +187,8 @@ def explore(simulator: Any, grid: Mapping[str, Any], *, fixed: Mapping[str, Any]
 
     told = {"axes": {k: v.tolist() for k, v in axes.items()}, "repeats": repeats,
             "fixed": {k: v.tolist() for k, v in held.items()}}
-    store = Store.create(Path(path), {"simulator": part.identity(), "sweep": told, "seed": seed})
+    store = Store.create(Path(path), {"simulator": part.identity(), "sweep": told, "seed": seed},
+                         code=part.code, accept_code=accept_code)
     n = len(mesh[0]) * repeats
     runner: Any = chosen("executor", executor).build()
     with store.writing():
@@ -225,7 +227,7 @@ def _outcomes(path: Path, rows: Simulations, built: Any, chosen_features: Any,
     return Explored(path, axes, shaped, n - len(rows.ok))
 
 
-def from_file(file: str | Path) -> Explored:
+def from_file(file: str | Path, accept_code: bool = False) -> Explored:
     """The sweep that a file describes, with its table and picture saved."""
     from inferkit.commands.study_file import read_part, read_simulator
 
@@ -243,6 +245,6 @@ def from_file(file: str | Path) -> Explored:
     found = explore(read_simulator(dict(told.simulator), file.parent), grid, fixed=told.fixed,
                     features=told.features, repeats=told.repeats,
                     executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
-                    timeout=told.timeout, folder=file.parent)
+                    timeout=told.timeout, accept_code=accept_code, folder=file.parent)
     found.save()
     return found
