@@ -26,6 +26,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inferkit import plot
     from inferkit.commands.grid import Explored, explore
     from inferkit.data import (
         Chunk,
@@ -140,10 +141,12 @@ def feature(name: str, /, **settings: Any) -> Component:
     return _component().choose("feature", name, settings)
 
 
-__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "simulator"])
+__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "plot", "simulator"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("inferkit.plot")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'inferkit' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)

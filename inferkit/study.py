@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate
-from inferkit.data import Dataset, Job, Trials, trial_range
+from inferkit import diagnose, estimate, features, posterior, provenance, report, seeds, simulate
+from inferkit.data import Dataset, Job, Output, Trials, trial_range
 from inferkit.errors import ConfigError, EstimatorError
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
+from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator
-from inferkit.posterior import Posterior
+from inferkit.posterior import Posterior, Predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.store import Simulations, Store
@@ -77,6 +78,11 @@ class Study:
         self._posterior: Posterior | None = None
         self._runner: Any = None
 
+    @property
+    def plot(self) -> StudyPlots:
+        """Pictures on axes of one's own: study.plot.pairs(), .traces(), .ranks(), …"""
+        return StudyPlots(self)
+
     # -- the stages, in order --------------------------------------------------------------------
 
     def simulate(self, n: int, *, verify_up_to: float = 2e9) -> Progress:
@@ -115,6 +121,7 @@ class Study:
                 self.prior if "parameters" in self.has else None))
             if problem.observed is not None:  # an amortised fit answers for the data of today
                 self._posterior.observed = problem.observed
+            self._posterior.forward = self._predict
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
@@ -127,6 +134,7 @@ class Study:
         spec: Any = chosen_one.spec
         self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
                                     observed=problem.observed, info=info)
+        self._posterior.forward = self._predict
         self._posterior.save(folder)
         for file in folder.glob("checkpoint*"):  # a fit that is repeated starts anew
             file.unlink()
@@ -145,13 +153,17 @@ class Study:
             checks.save(self._checks_file(context))
         return checks
 
+    def checks(self, observed: Any = None) -> diagnose.Checks:
+        """What `check` found for this fit and observation; it runs where it has not."""
+        saved = self._checks_file(self.context(observed))
+        return diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
+
     def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
         """One offline HTML file; the checks are run first if they have not been."""
         file = Path(path) if path else self.path / "report.html"
         context = self.context(observed)
         self.store.refuse_damage()
-        saved = self._checks_file(context)
-        checks = diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
+        checks = self.checks(observed)
         # The predictive simulations may still have to run.
         with self.store.writing(), self._executor():
             return report.write(file, context, checks)
@@ -160,6 +172,32 @@ class Study:
         """Where a fit's checks for one observation are kept."""
         fit = self.posterior.info.get("fit", "fit")
         return self.path / "checks" / f"{fit}-{estimate.digest(context.observed_inputs)}.json"
+
+    def prior_predictive(self, n: int = 200) -> Predicted:
+        """n simulations of the prior: the first stored ones, where there are so many.
+
+        Otherwise n draws are simulated as a round of their own, which no estimator learns from:
+        looking at the prior adds nothing to the training data, `simulate` does.
+        """
+        if n < 1:
+            raise ConfigError(f"prior_predictive({n!r})", allowed="a number of simulations, 1 or more")
+        table = self.simulations.select(slice(0, n))
+        if len(table) < n:
+            self.check_names()
+            drawn = self.prior.sample(n, seeds.generator(self.seed, "predict", n))
+            table = self.run_round(self.prior.pack(drawn), "prior-predictive")
+        return Predicted.of(table, self._outputs(table), self.trials and self.trials[1]).told()
+
+    def _predict(self, theta: np.ndarray, tag: str, trials: int | None) -> Predicted:
+        """Simulations of parameters (n, d), several trials of each where one has several."""
+        if trials is None or self.trials is not None:
+            table = self.run_round(theta, tag)
+            return Predicted.of(table, self._outputs(table), self.trials and self.trials[1])
+        table = self.run_round(np.repeat(theta, trials, axis=0), f"{tag}-{trials}")
+        return Predicted.of_single(table, self._outputs(table), trials)
+
+    def _outputs(self, table: Simulations) -> dict[str, Output]:
+        return features.outputs_of(self.built, table, self.trials)
 
     # -- what the stages share -------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ FLOORS = (
     {"estimate"},
     {"posterior"},
     {"diagnose"},
+    {"plot"},
     {"report", "builtin"},
     {"study"},
     {"commands"},

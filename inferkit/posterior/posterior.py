@@ -8,7 +8,8 @@ study's features, and returns `Samples`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from inferkit.features import View, observe
 from inferkit.plugins import Component
 from inferkit.posterior import files
 from inferkit.posterior.extrapolation import beyond
+from inferkit.posterior.predicted import Predicted
 from inferkit.protocols import Prior
 
 MOST = 5
@@ -32,7 +34,7 @@ class Samples:
 
     def __init__(self, values: np.ndarray, names: tuple[str, ...], units: Mapping[str, str],
                  prior: Prior | None = None):
-        self.values, self.names, self.units, self._prior = values, tuple(names), dict(units), prior
+        self.values, self.names, self.units, self.prior = values, tuple(names), dict(units), prior
 
     def __getitem__(self, name: str | int) -> Any:
         """A parameter's draws (n,) or (m, n), its own shape behind; or the i-th of m observations."""
@@ -40,11 +42,11 @@ class Samples:
             if self.values.ndim != 3:
                 raise EstimatorError(f"samples[{name}]: these are draws for one observation",
                                      fix=f"samples[{self.names[0]!r}]")
-            return Samples(self.values[name], self.names, self.units, self._prior)
+            return Samples(self.values[name], self.names, self.units, self.prior)
         if name in self.names:
             return self.values[..., self.names.index(name)]
         at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
-        shapes = getattr(self._prior, "parameters", {})
+        shapes = getattr(self.prior, "parameters", {})
         if not at or name not in shapes:
             raise unknown_name("parameter", name, shapes or self.names)
         return self.values[..., at].reshape(*self.values.shape[:-1], *shapes[name][0])
@@ -57,9 +59,9 @@ class Samples:
 
     def by_name(self) -> dict[str, np.ndarray]:
         """Draws by name as a simulator takes them, vectors put together again (one observation)."""
-        if self._prior is None or self.values.ndim != 2:
+        if self.prior is None or self.values.ndim != 2:
             return {n: self[n] for n in self.names}
-        return self._prior.unpack(self.values)
+        return self.prior.unpack(self.values)
 
     def summary(self) -> list[dict[str, Any]]:
         """Mean, sd and quantiles of each parameter, for each observation: rows for a data frame."""
@@ -110,6 +112,7 @@ class Posterior:
                  observed: Any = None, info: dict | None = None):
         self.engine, self.estimator, self.prior, self.view = engine, estimator, prior, view
         self.seed, self.observed, self.info = seed, observed, info or {}
+        self.forward: Callable[..., Predicted] | None = None  # set by the study that it belongs to
 
     def _inputs(self, observed: Any) -> tuple[dict[str, Any], bool]:
         if observed is None:
@@ -143,6 +146,33 @@ class Posterior:
         self.info.update(getattr(self.engine, "sampled", {}))
         return Samples(values if several else values[0], self.prior.names, self.prior.units,
                        self.prior)
+
+    def predict(self, n: int = 200, observed: Any = None, *, seed: int | None = None) -> Predicted:
+        """Simulate n posterior draws, through the study's simulator and executor.
+
+        The draws are those of `sample(n, observed, seed=seed)`; they are stored as a round of their
+        own, which nothing learns from, so the same call again costs nothing, and their noise depends
+        on the study's seed and that round alone.  Of several trials, each draw has as many as the
+        observation.  Where the estimator models an observation's noise (nuts), it is added.
+        """
+        if self.forward is None:
+            raise EstimatorError("this posterior was loaded by itself, without the study's simulator",
+                                 fix="study.fit().predict(200)")
+        if "samples" not in self.gives:
+            raise EstimatorError(f"{self.estimator.name!r} has no parameters to simulate with",
+                                 fix="posterior.draws(100)")
+        inputs, _ = self._inputs(observed)
+        samples = self.sample(n, observed, seed=seed)
+        if samples.values.ndim != 2:
+            raise EstimatorError("predict takes one observation at a time",
+                                 fix="posterior.predict(200, observations[0])")
+        found = self.forward(samples.values, f"{self.info.get('fit', 'fit')}-predict",
+                             self.view.trials_of(inputs))
+        noisy = getattr(self.engine, "as_observed", None)
+        if noisy is not None and found.trials is None:
+            rng = seeds.generator(self.seed if seed is None else seed, "sample", 1)
+            found = replace(found, x=noisy(found.x, samples.values, rng))
+        return found.told()
 
     def draws(self, n: int, observed: Any = None, *, seed: int | None = None) -> Draws:
         """n draws of the posterior's arrays (latents by trial and time, say)."""

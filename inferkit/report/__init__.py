@@ -14,6 +14,7 @@ from typing import Any
 
 from inferkit import plugins
 from inferkit.diagnose import Checks, Context
+from inferkit.plot import style
 from inferkit.report import (
     arrays,
     calibration,
@@ -27,7 +28,7 @@ from inferkit.report import (
 from inferkit.report.section import Section, figure, note, table, text
 from inferkit.store import write_atomic
 
-__all__ = ["Section", "figure", "note", "table", "text", "write"]
+__all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
 
 BOTH = {"simulator", "parameters"}
 SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it cannot do without

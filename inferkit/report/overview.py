@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inferkit.diagnose import ORDER, Checks, Context, Verdict
+from inferkit.posterior import Samples
 from inferkit.report.page import MARK
 from inferkit.report.section import escape, note, number
 
@@ -57,15 +58,14 @@ def _feature(feature: Any) -> str:
     return "own function" if name == "<lambda>" else str(name)
 
 
-def draws_of(context: Context) -> tuple[np.ndarray | None, str]:
-    """Posterior draws (n, d) of the observation, and a remark where there are several or none."""
+def samples_of(context: Context) -> tuple[Samples | None, str]:
+    """Posterior draws for one observation, and a remark where there are several or none."""
     samples = context.samples
     if samples is None:
         return None, "No observation was given: study.report(observed=…) shows its posterior."
     if samples.values.ndim == 3:
-        return samples.values[0], (f"{len(samples.values)} observations were given; shown is the "
-                                   "first.")
-    return samples.values, ""
+        return samples[0], f"{len(samples)} observations were given; shown is the first."
+    return samples, ""
 
 
 def verdicts(context: Context, checks: Checks) -> str:
@@ -96,7 +96,8 @@ def _sentence(words: str) -> str:
 def parameters(context: Context, checks: Checks) -> str:
     from inferkit.diagnose.common import contraction, prior_scale
 
-    draws, remark = draws_of(context)
+    samples, remark = samples_of(context)
+    draws = None if samples is None else samples.values
     truth = context.truth
     head = ["parameter", "unit", "prior", "posterior mean ± sd", "5–95 %", "contraction", "truth",
             "range: prior, posterior"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from inferkit.diagnose import ORDER, Checks
 from inferkit.report.section import Section, escape
-from inferkit.report.style import DARK, LIGHT
+from inferkit.report.svg import DARK, LIGHT
 
 MEANING = {
     "FAIL": "Do not use this posterior yet",

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inferkit.report.style import escape, svg
+from inferkit.report.svg import escape, svg
 
 
 @dataclass(frozen=True)
