@@ -8,19 +8,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inferkit import diagnose, estimate, features, posterior, provenance, report, seeds, simulate
-from inferkit.data import Dataset, Job, Output, Trials, trial_range
+from inferkit import diagnose, estimate, features, posterior, provenance, report, shown, simulate
+from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.errors import ConfigError, EstimatorError
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator
-from inferkit.posterior import Posterior, Predicted
+from inferkit.posterior import Posterior, Predicted, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.store import Simulations, Store
@@ -78,6 +78,28 @@ class Study:
         self._posterior: Posterior | None = None
         self._runner: Any = None
 
+    def _facts(self) -> list[tuple[str, Any]]:
+        """What a person wants to know of a study; nothing is made or run to find out."""
+        there = (self.path / "store.json").exists()
+        counts = Simulations(Store.existing(self.path), 0).counts if there else {}
+        stored = ", ".join(f"{n:,} {k}" for k, n in counts.items() if n)
+        return [
+            ("simulator", self.simulator.name if "simulator" in self.has else ""),
+            ("parameters", ", ".join(self.prior.names)),
+            ("estimator", self.estimator.name), ("executor", self.executor.name),
+            ("path", self.path), ("seed", str(self.seed)),
+            ("trials", "" if self.trials is None else " to ".join(map(str, sorted(set(self.trials))))),
+            ("observed", "yes" if self.observed is not None else "not given"),
+            ("simulations", stored or "none yet: study.simulate(1000)" * ("simulator" in self.has)),
+            ("fitted", self._posterior.estimator.name if self._posterior else "not yet: study.fit()"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(["Study", *(f"  {k:<12} {v}" for k, v in self._facts() if v)])
+
+    def _repr_html_(self) -> str:
+        return shown.titled("Study", shown.facts(self._facts()))
+
     @property
     def plot(self) -> StudyPlots:
         """Pictures on axes of one's own: study.plot.pairs(), .traces(), .ranks(), …"""
@@ -121,7 +143,7 @@ class Study:
                 self.prior if "parameters" in self.has else None))
             if problem.observed is not None:  # an amortised fit answers for the data of today
                 self._posterior.observed = problem.observed
-            self._posterior.forward = self._predict
+            self._posterior.forward = partial(predicted.of_draws, self)
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
@@ -134,7 +156,7 @@ class Study:
         spec: Any = chosen_one.spec
         self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
                                     observed=problem.observed, info=info)
-        self._posterior.forward = self._predict
+        self._posterior.forward = partial(predicted.of_draws, self)
         self._posterior.save(folder)
         for file in folder.glob("checkpoint*"):  # a fit that is repeated starts anew
             file.unlink()
@@ -179,25 +201,7 @@ class Study:
         Otherwise n draws are simulated as a round of their own, which no estimator learns from:
         looking at the prior adds nothing to the training data, `simulate` does.
         """
-        if n < 1:
-            raise ConfigError(f"prior_predictive({n!r})", allowed="a number of simulations, 1 or more")
-        table = self.simulations.select(slice(0, n))
-        if len(table) < n:
-            self.check_names()
-            drawn = self.prior.sample(n, seeds.generator(self.seed, "predict", n))
-            table = self.run_round(self.prior.pack(drawn), "prior-predictive")
-        return Predicted.of(table, self._outputs(table), self.trials and self.trials[1]).told()
-
-    def _predict(self, theta: np.ndarray, tag: str, trials: int | None) -> Predicted:
-        """Simulations of parameters (n, d), several trials of each where one has several."""
-        if trials is None or self.trials is not None:
-            table = self.run_round(theta, tag)
-            return Predicted.of(table, self._outputs(table), self.trials and self.trials[1])
-        table = self.run_round(np.repeat(theta, trials, axis=0), f"{tag}-{trials}")
-        return Predicted.of_single(table, self._outputs(table), trials)
-
-    def _outputs(self, table: Simulations) -> dict[str, Output]:
-        return features.outputs_of(self.built, table, self.trials)
+        return predicted.of_prior(self, n)
 
     # -- what the stages share -------------------------------------------------------------------
 

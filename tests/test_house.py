@@ -11,7 +11,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "inferkit"
 FLOORS = (
     {"errors"},
-    {"data", "seeds", "progress", "provenance", "protocols"},
+    {"data", "seeds", "progress", "provenance", "protocols", "shown"},
     {"plugins", "store"},
     {"prior", "simulate"},
     {"features"},

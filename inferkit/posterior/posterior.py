@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import seeds
+from inferkit import seeds, shown
 from inferkit.data import Dataset, Draws, Trials
 from inferkit.errors import EstimatorError, unknown_name
 from inferkit.features import View, observe
@@ -23,6 +23,7 @@ from inferkit.plugins import Component
 from inferkit.posterior import files
 from inferkit.posterior.extrapolation import beyond
 from inferkit.posterior.predicted import Predicted
+from inferkit.progress import duration
 from inferkit.protocols import Prior
 
 MOST = 5
@@ -104,6 +105,17 @@ class Samples:
             lines.append(f" … and {len(self) - MOST} more observations: samples[{MOST}], summary()")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        several = self.values.ndim == 3
+        head = ["observation"] * several + ["parameter", "unit", "mean", "sd", "5 %", "median", "95 %"]
+        rows = [[*([r["observation"]] if several else []), r["name"], r["unit"],
+                 *(float(r[k]) for k in ("mean", "sd", "q5", "median", "q95"))]
+                for r in self.summary()[: MOST * len(self.names) if several else None]]
+        told = f"{len(self)} observations, " if several else ""
+        more = len(self) - MOST if several else 0
+        return shown.titled(f"{told}{self.values.shape[-2]:,} draws", shown.table(head, rows), (
+            shown.line(f"and {more} more observations: summary()") if more > 0 else ""))
+
 
 class Posterior:
     """A fitted posterior with its prior and features."""
@@ -113,6 +125,22 @@ class Posterior:
         self.engine, self.estimator, self.prior, self.view = engine, estimator, prior, view
         self.seed, self.observed, self.info = seed, observed, info or {}
         self.forward: Callable[..., Predicted] | None = None  # set by the study that it belongs to
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        return [
+            ("estimator", self.estimator.name),
+            ("parameters", ", ".join(self.prior.names) if "samples" in self.gives else ""),
+            ("observation", "one is set" if self.observed is not None else
+             "none: posterior.sample(1000, observed)"),
+            ("learned from", f"{self.info['rows']:,} simulations" if self.info.get("rows") else ""),
+            ("fitted in", duration(self.info["seconds"]) if "seconds" in self.info else ""),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(["Posterior", *(f"  {k:<13} {v}" for k, v in self._facts() if v)])
+
+    def _repr_html_(self) -> str:
+        return shown.titled("Posterior", shown.facts(self._facts()))
 
     def _inputs(self, observed: Any) -> tuple[dict[str, Any], bool]:
         if observed is None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from inferkit import seeds, shown
 from inferkit.data import Output, Ragged
-from inferkit.errors import unknown_name
+from inferkit.errors import ConfigError, unknown_name
+from inferkit.features import outputs_of
 from inferkit.plugins.repeat import LENGTHS, as_sets
 from inferkit.store import Simulations
 
@@ -90,6 +92,38 @@ class Predicted:
             told += f", {self.trials} trials each"
         lines = [f"  {name:<16} {described(value)}" for name, value in self.x.items()]
         return "\n".join([told, *lines])
+
+    def _repr_html_(self) -> str:
+        told, *_ = repr(self).split("\n")
+        return shown.titled(told, shown.table(
+            ["output", "unit", "shape"],
+            [(name, self.outputs[name].unit if name in self.outputs else "", described(value))
+             for name, value in self.x.items()]))
+
+
+def of_prior(study: Any, n: int) -> Predicted:
+    """n simulations of a study's prior: stored ones, or a round of their own."""
+    if n < 1:
+        raise ConfigError(f"prior_predictive({n!r})", allowed="a number of simulations, 1 or more")
+    table = study.simulations.select(slice(0, n))
+    if len(table) < n:
+        study.check_names()
+        drawn = study.prior.sample(n, seeds.generator(study.seed, "predict", n))
+        table = study.run_round(study.prior.pack(drawn), "prior-predictive")
+    return Predicted.of(table, _outputs(study, table), study.trials and study.trials[1]).told()
+
+
+def of_draws(study: Any, theta: np.ndarray, tag: str, trials: int | None) -> Predicted:
+    """Simulations of parameters (n, d), several trials of each where an observation has several."""
+    if trials is None or study.trials is not None:
+        table = study.run_round(theta, tag)
+        return Predicted.of(table, _outputs(study, table), study.trials and study.trials[1])
+    table = study.run_round(np.repeat(theta, trials, axis=0), f"{tag}-{trials}")
+    return Predicted.of_single(table, _outputs(study, table), trials)
+
+
+def _outputs(study: Any, table: Simulations) -> dict[str, Output]:
+    return outputs_of(study.built, table, study.trials)
 
 
 def described(value: Any) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from inferkit.diagnose import ORDER, Checks, Context, Verdict
 from inferkit.posterior import Samples
 from inferkit.report.page import MARK
-from inferkit.report.section import escape, note, number
+from inferkit.report.section import escape, note
+from inferkit.shown import number
 
 TITLES = {
     "sbc": ("Calibration (SBC)", "Do truths fall where the posteriors say?"),

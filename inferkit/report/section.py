@@ -18,7 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inferkit.report.svg import escape, svg
+from inferkit import shown
+from inferkit.report.svg import svg
+from inferkit.shown import escape
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,7 @@ def note(value: str) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
     """A table; numbers are set to the right, and it scrolls by itself on a narrow screen."""
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
-    body = "".join("<tr>" + "".join(_cell(v) for v in row) + "</tr>" for row in rows)
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (f'<div class="wide" tabindex="0"><table>{said}<thead><tr>{top}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, (int, float)):
-        return f'<td class="number">{number(value)}</td>'
-    return f"<td>{escape(value)}</td>"
-
-
-def number(value: float) -> str:
-    """Four digits, or thousands set apart."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if value == value else "–"
+    return f'<div class="wide" tabindex="0">{shown.table(head, rows, caption)}</div>'
 
 
 def figure(fig: Any, alt: str, caption: str = "") -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 import re
 from typing import Any
 
 from inferkit.plot.style import LEAST, RC, ROLES
+from inferkit.shown import escape
 
 LIGHT = {"ink": "#1b1f24", "muted": "#57606a", "grid": "#d8dee4", "paper": "#ffffff",
          "prior": "#8c8c8c", "posterior": "#0072b2", "observed": "#000000", "truth": "#d55e00",
@@ -16,10 +16,6 @@ LIGHT = {"ink": "#1b1f24", "muted": "#57606a", "grid": "#d8dee4", "paper": "#fff
 DARK = {"ink": "#e6e9ed", "muted": "#9aa4af", "grid": "#39414a", "paper": "#15191e",
         "prior": "#9a9a9a", "posterior": "#56b4e9", "observed": "#ffffff", "truth": "#ff8b3d",
         "failed": "#e39ac5", "band": "#2a323b"}
-
-
-def escape(value: Any) -> str:
-    return html.escape(str(value), quote=True)
 
 
 def svg(fig: Any, alt: str) -> str:
