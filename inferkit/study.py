@@ -20,7 +20,7 @@ from inferkit.errors import ConfigError, EstimatorError
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator
-from inferkit.posterior import Posterior, Predicted, predicted
+from inferkit.posterior import Posterior, Predicted, Samples, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.store import Simulations, Store
@@ -202,6 +202,16 @@ class Study:
         looking at the prior adds nothing to the training data, `simulate` does.
         """
         return predicted.of_prior(self, n)
+
+    def to_arviz(self, n: int = 1000, *, predict: int = 200) -> Any:
+        """The study's observation for ArviZ: posterior (true chains where there are any), prior,
+        sample_stats, posterior_predictive and prior_predictive (simulations), observed_data."""
+        samples = self.posterior.sample(n, self.observed, seed=self.seed)
+        if not isinstance(samples, Samples):
+            return samples.to_arviz()
+        return samples.to_arviz(predicted=self.posterior.predict(predict, self.observed),
+                                prior_predicted=self.prior_predictive(predict),
+                                observed=self.observed)
 
     # -- what the stages share -------------------------------------------------------------------
 

@@ -34,8 +34,10 @@ class Samples:
     """Posterior (or prior) draws: (n, d), or (m, n, d) for m observations."""
 
     def __init__(self, values: np.ndarray, names: tuple[str, ...], units: Mapping[str, str],
-                 prior: Prior | None = None):
+                 prior: Prior | None = None, chains: np.ndarray | None = None,
+                 stats: Mapping[str, np.ndarray] | None = None):
         self.values, self.names, self.units, self.prior = values, tuple(names), dict(units), prior
+        self.chains, self.stats = chains, dict(stats or {})  # (chain, draw, d), {name: (chain, draw)}
 
     def __getitem__(self, name: str | int) -> Any:
         """A parameter's draws (n,) or (m, n), its own shape behind; or the i-th of m observations."""
@@ -76,21 +78,17 @@ class Samples:
                          "sd": v.std(ddof=1), "q5": q5, "median": q50, "q95": q95})
         return rows
 
-    def to_arviz(self) -> Any:
-        """An ArviZ InferenceData; units travel as attributes."""
-        try:
-            import arviz
-        except ImportError as cause:
-            raise EstimatorError("to_arviz needs ArviZ",
-                                 fix='pip install "inferkit[arviz]"') from cause
-        many = self.values.ndim == 3
-        data = {n: (np.moveaxis(self[n], 0, -1)[None] if many else self[n][None])
-                for n in self.names}
-        dims = {n: ["observation"] for n in self.names} if many else None
-        out = arviz.from_dict(posterior=data, dims=dims)
-        for name in self.names:
-            out.posterior[name].attrs["units"] = self.units.get(name, "")
-        return out
+    def to_arviz(self, *, predicted: Predicted | None = None, prior_predicted: Predicted | None = None,
+                 observed: Any = None) -> Any:
+        """For ArviZ: posterior and prior, with the sampler's own chains and statistics where it ran
+        chains (all of them, however many draws were asked for); units travel as attributes.
+
+        predicted, prior_predicted: simulations, which become posterior_predictive and
+        prior_predictive; observed: what they are compared with.  `study.to_arviz()` gives all.
+        """
+        from inferkit.posterior import arviz
+
+        return arviz.groups(self, predicted, prior_predicted, observed)
 
     def __repr__(self) -> str:
         lines = [f"Samples of shape {self.values.shape}"]
@@ -172,8 +170,10 @@ class Posterior:
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
         values = self.sample_batch(n, inputs, rng)
         self.info.update(getattr(self.engine, "sampled", {}))
-        return Samples(values if several else values[0], self.prior.names, self.prior.units,
-                       self.prior)
+        if several:
+            return Samples(values, self.prior.names, self.prior.units, self.prior)
+        return Samples(values[0], self.prior.names, self.prior.units, self.prior,
+                       getattr(self.engine, "chains", None), getattr(self.engine, "stats", None))
 
     def predict(self, n: int = 200, observed: Any = None, *, seed: int | None = None) -> Predicted:
         """Simulate n posterior draws, through the study's simulator and executor.
