@@ -130,7 +130,8 @@ class Study:
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
-                          **provenance.environment())
+                          **provenance.environment(provenance.backends(
+                              self.simulator.spec.package, self.executor.spec.package)))
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -161,7 +162,7 @@ class Study:
         for file in folder.glob("checkpoint*"):  # a fit that is repeated starts anew
             file.unlink()
         provenance.record(self.path, "fit", estimator=chosen_one.identity(), seconds=info["seconds"],
-                          **provenance.environment({spec.package: ""}))
+                          **provenance.environment(provenance.backends(spec.package)))
         self.reporter.say(f"{chosen_one.name}: fitted in {duration(info['seconds'])}")
         return self._posterior
 

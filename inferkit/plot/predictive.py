@@ -186,9 +186,14 @@ def numbers(x: Mapping[str, Any], own: Mapping[str, Any], outputs: Mapping[str, 
     """A histogram for each number of some outputs, with the observed value."""
     names, units, simulated, observed = columns(x, own, outputs)
     k = min(len(names), FEATURES_SHOWN)
-    across = min(4, k) if axes is None else k
-    places = style.panels(axes, -(-k // across), across, 0.4 + 2.5 * across,
-                          2.4 * -(-k // across)).ravel()
+    if axes is None:
+        across = min(4, k)
+        lines = -(-k // across)
+        axes = style.panels(None, lines, across, 0.4 + 2.5 * across, 2.4 * lines)
+    places = np.ravel(np.array(axes, dtype=object))
+    if len(places) < k:
+        raise ConfigError(f"axes has {len(places)} axes, and there are {k} numbers",
+                          fix=f"fig, axes = plt.subplots(1, {k})")
     for j, ax in enumerate(places):
         ax.set_visible(j < k)
         if j >= k:

@@ -33,7 +33,7 @@ TITLES = {
 def headline(context: Context) -> tuple[str, str]:
     """A title, and the study in one line."""
     study = context.study
-    features = ", ".join(label or _feature(f) for label, f in context.view.chosen)
+    features = ", ".join(label or feature_name(f) for label, f in context.view.chosen)
     try:
         stored = f"{len(study.simulations):,} simulations"
     except Exception:
@@ -50,7 +50,7 @@ def headline(context: Context) -> tuple[str, str]:
             f"{stored} of the prior · {trials}{features or 'raw outputs'} · {end}")
 
 
-def _feature(feature: Any) -> str:
+def feature_name(feature: Any) -> str:
     """A feature's name; for the user's own function, that function's."""
     if isinstance(feature, str):
         return feature
@@ -106,7 +106,7 @@ def parameters(context: Context, checks: Checks) -> str:
         head.remove("truth")
     reference = _reference(context)
     shrink = None if draws is None else contraction(draws, prior_scale(context)[1] ** 2)
-    texts = _prior_texts(context)
+    texts = prior_texts(context)
     rows = []
     for j, name in enumerate(context.prior.names):
         cells: list[Any] = [f"<td><b>{escape(name)}</b></td>",
@@ -135,7 +135,7 @@ def _reference(context: Context) -> np.ndarray:
     return context.prior.pack(context.prior.sample(2000, context.rng(20)))
 
 
-def _prior_texts(context: Context) -> list[str]:
+def prior_texts(context: Context) -> list[str]:
     if hasattr(context.prior, "describe"):
         return [re.sub(r", shape=\([\d, ]*\)", "", row.family) for row in context.prior.describe()]
     return [""] * context.prior.dim

@@ -12,7 +12,10 @@ from inferkit.diagnose import Checks, Context, Predictive, common
 from inferkit.features import FEATURES
 from inferkit.plot import predictive as pictures
 from inferkit.plot import style
+from inferkit.posterior import Predicted
 from inferkit.report.section import figure, note
+
+PRIOR_ROWS = 200
 
 
 def section(context: Context, checks: Checks) -> str:
@@ -36,6 +39,30 @@ def section(context: Context, checks: Checks) -> str:
     if failed:
         parts.append(note(f"{failed} of {len(found.ok)} predictive simulations failed."))
     return "".join(parts) or note("There is no output or feature that can be drawn.")
+
+
+def prior(context: Context, checks: Checks) -> str:
+    """Simulations of the prior: what the model makes before it has seen the data."""
+    table = context.study.simulations.ok.select(slice(0, PRIOR_ROWS))
+    if not len(table):
+        return note("No simulation of the prior is stored.")
+    found = Predicted.of(table, context.view.outputs, context.trials if context.view.trials else None)
+    x = found.pooled().x
+    if not context.view.trials:
+        x = context.as_observed(x, context.prior.pack(table.theta), context.rng(4))
+    raw = context.observed_raw or {}
+    parts = list(outputs(x, raw, context.view.outputs, "prior", style.PRIOR))
+    few = {k: v for k, v in x.items() if pictures.kind(v) == "numbers"}
+    if few:
+        k = min(pictures.FEATURES_SHOWN, sum(int(np.size(v[0])) for v in few.values()))
+        across = min(4, k)
+        lines = -(-k // across)
+        with style.drawing():
+            fig, axes = style.grid(lines, across, 0.4 + 2.5 * across, 2.4 * lines)
+            pictures.numbers(few, raw, context.view.outputs, axes=axes, colour=style.PRIOR)
+        parts.append(figure(fig, f"Prior predictive histograms of {', '.join(few)}",
+                            f"{len(table)} simulations of prior draws; the line is the observation."))
+    return "".join(parts) or note("There is no output that can be drawn.")
 
 
 def outputs(x: Mapping[str, Any], raw: Mapping[str, Any], known: Mapping[str, Output],
