@@ -20,16 +20,24 @@ def number(value: float) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
     """An escaped table; numbers are set to the right by the report."""
+    return framed(head, ("".join(map(cell, row)) for row in rows), caption)
+
+
+def framed(head: Sequence[str], rows: Iterable[str], caption: str = "", kind: str = "") -> str:
+    """A table of rows that are HTML cells already."""
     top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
-    body = "".join("<tr>" + "".join(_cell(v) for v in row) + "</tr>" for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    kind = f' class="{kind}"' if kind else ""
+    return f"<table{kind}>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any, label: str = "") -> str:
+    """A cell; `label` is its column's name, for rows that are laid out one below the other."""
+    said = f' data-label="{escape(label)}"' if label else ""
     if isinstance(value, (int, float)):
-        return f'<td class="number">{number(value)}</td>'
-    return f"<td>{escape(value)}</td>"
+        return f'<td class="number"{said}>{number(value)}</td>'
+    return f"<td{said}>{escape(value)}</td>"
 
 
 def titled(title: str, *parts: str) -> str:

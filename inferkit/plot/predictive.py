@@ -138,7 +138,8 @@ def envelopes(shown: Lines, *, axes: Any = None, colour: str = style.POSTERIOR) 
         ax.margins(x=0)
         ax.set_ylabel(shown.labels[j])
     axes[-1].set_xlabel(shown.xlabel)
-    axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2,
+                   ncols=4 if style.inches(axes[0]) > 5 else 2)
     return axes
 
 
@@ -230,9 +231,12 @@ def intervals(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str],
         value = style.label(f"{observed[j]:.4g} {units[j]}" if np.isfinite(observed[j]) else "NaN")
         ax.text(1.02, k, value, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
     ax.axvline(0, color=style.MUTED, lw=0.8)
-    ax.set_yticks(range(len(order)), [style.label(names[j], longest=26) for j in order])
+    narrow = style.inches(ax) < 5
+    longest = 13 if narrow else 26
+    ax.set_yticks(range(len(order)), [style.label(names[j], longest=longest) for j in order])
     ax.set(xlim=(-reach, reach), ylim=(len(order) - 0.5, -0.5),
-           xlabel="distance from the predictive median, in predictive sd")
+           xlabel="predictive sd from the median" if narrow else
+           "distance from the predictive median, in predictive sd")
     ax.text(1.02, -0.9, "observed", transform=ax.get_yaxis_transform(), va="center", fontsize=9,
             color=style.MUTED)
     return ax

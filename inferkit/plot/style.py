@@ -85,6 +85,11 @@ def panels(axes: Any, rows: int, columns: int, width: float, height: float, **mo
     return made
 
 
+def inches(ax: Any) -> float:
+    """How wide the axes' figure is: labels are shorter in a narrow one."""
+    return float(ax.figure.bbox.width / ax.figure.dpi)
+
+
 def label(name: str, unit: str = "", longest: int = 24) -> str:
     """A name for an axis: shortened, `$` not taken for mathematics, with its unit."""
     name = name if len(name) <= longest else f"{name[: longest - 9]}…{name[-8:]}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from inferkit.data import Draws
 from inferkit.diagnose import Checks, Context
 from inferkit.plot import style
 from inferkit.plot.posterior import TRACES, channels, latents
-from inferkit.report.section import figure, note, table
+from inferkit.report.section import NARROW, drawn, note, table
 
 
 def section(context: Context, checks: Checks) -> str:
@@ -18,8 +16,7 @@ def section(context: Context, checks: Checks) -> str:
     if draws is None:
         return note("There are no draws.")
     timed = [name for name in draws if "time" in draws.dims.get(name, ())]
-    parts = [figure(_traces(draws, name), f"Posterior mean and 90 % band of {name} over time",
-                    _caption(draws, name)) for name in timed]
+    parts = [_traces(draws, name) for name in timed]
     rest = [name for name in draws if name not in timed]
     rows = []
     for name in rest:
@@ -45,9 +42,8 @@ def _panels(draws: Draws, name: str) -> int:
     return min(TRACES, channels(draws, name).shape[1])
 
 
-def _traces(draws: Draws, name: str) -> Any:
+def _traces(draws: Draws, name: str) -> str:
     k = _panels(draws, name)
-    with style.drawing():
-        fig, axes = style.grid(k, 1, style.WIDTH, 0.6 + 1.2 * k, sharex=True)
-        latents(draws, name, axes=axes)
-    return fig
+    return drawn(lambda axes: latents(draws, name, axes=axes), (k, 1, style.WIDTH, 0.6 + 1.2 * k),
+                 (k, 1, NARROW, 0.6 + 1.2 * k), f"Posterior mean and 90 % band of {name} over time",
+                 _caption(draws, name), sharex=True)

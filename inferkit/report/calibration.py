@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from inferkit import plot
 from inferkit.diagnose import Checks, Context, Verdict
-from inferkit.plot import style
 from inferkit.plot.calibration import names_of
-from inferkit.report.section import figure, note
+from inferkit.report.section import NARROW, drawn, note
 
 MOST, COLUMNS = 12, 4
 
@@ -32,15 +33,17 @@ def sbc(v: Verdict) -> str:
     p = np.atleast_1d(v.curves["p"])
     names = names_of(v, len(p))
     shown = [names[j] for j in np.sort(np.argsort(p, kind="stable")[:MOST])]
-    columns = min(COLUMNS, len(shown))
-    lines = -(-len(shown) // columns)
-    with style.drawing():
-        fig, axes = style.grid(2 * lines, columns, 0.6 + 2.45 * columns, 3.3 * lines + 0.3)
-        for k in range(lines):
+
+    def draw(axes: Any) -> None:
+        columns = axes.shape[1]
+        for k in range(len(axes) // 2):
             some = shown[k * columns : (k + 1) * columns]
             plot.ranks(v, names=some, axes=axes[2 * k : 2 * k + 2, : len(some)])
             for ax in axes[2 * k : 2 * k + 2, len(some) :].ravel():
                 ax.set_visible(False)
+
+    columns, fit = min(COLUMNS, len(shown)), min(2, len(shown))
+    lines, more_lines = -(-len(shown) // columns), -(-len(shown) // fit)
     more = f" The {MOST} least calibrated of {len(p)} parameters are shown." if len(p) > MOST else ""
     alt = ("Simulation-based calibration: ECDF difference of the ranks with its simultaneous band, "
            f"and rank histograms, of {', '.join(shown)}")
@@ -48,16 +51,20 @@ def sbc(v: Verdict) -> str:
         "Above: ranks' ECDF minus the diagonal; a line that leaves the grey band (99 % over all "
         "points and parameters) is a fault, drawn in magenta. Below: the ranks; grey is where single "
         "bars usually end (99 %). A U shape says too narrow, a hill too wide, a slope biased.")
-    return figure(fig, alt, caption + more)
+    return drawn(draw, (2 * lines, columns, 0.6 + 2.45 * columns, 3.3 * lines + 0.3),
+                 (2 * more_lines, fit, NARROW, 3.0 * more_lines + 0.3), alt, caption + more)
 
 
 def curves(coverage: Verdict | None, tarp: Verdict | None) -> str:
     shown = [v for v in (coverage, tarp) if v is not None]
-    with style.drawing():
-        fig, axes = style.grid(1, len(shown), 5.0 * len(shown), 4.4)
-        for ax, v in zip(axes[0], shown):
+    k = len(shown)
+
+    def draw(axes: Any) -> None:
+        for ax, v in zip(axes.ravel(), shown):
             (plot.coverage if v is coverage else plot.tarp)(v, ax=ax)
-    return figure(
-        fig, "Coverage of central intervals, and of all parameters together by TARP, against their "
+
+    return drawn(
+        draw, (1, k, 5.0 * k, 4.4), (k, 1, NARROW, 3.5 * k),
+        "Coverage of central intervals, and of all parameters together by TARP, against their "
         "nominal level", "On the diagonal, intervals hold the truth as often as they say. Below it "
         "they are too narrow, above too wide. Grey: where an exact posterior stays (99 %).")

@@ -11,7 +11,7 @@ from inferkit.diagnose import Checks, Context
 from inferkit.diagnose.common import auc
 from inferkit.plot import style
 from inferkit.plot.training import losses
-from inferkit.report.section import figure, note, table, text
+from inferkit.report.section import NARROW, drawn, note, table, text
 from inferkit.store import STATUS
 
 
@@ -32,31 +32,28 @@ def failures(context: Context, checks: Checks) -> str:
     order = np.sort(np.argsort(-np.abs(value - 0.5))[:2])
     names, units = context.prior.names, context.prior.units
     labels = [style.label(names[j], units.get(names[j], "")) for j in order]
-    d = len(order)
-    with style.drawing():
-        fig, axes = style.grid(1, d + (d == 2), style.WIDTH if d == 2 else 5.4, 3.2)
-        plot.failures(theta[:, order], failed, labels, axes=axes)
     alt = f"Where in {' and '.join(names[j] for j in order)} simulations failed"
     caption = (f"{failed.sum():,} of {len(rows):,} failed, by the parameters most related to "
                "failing. Histograms: the share that failed.")
-    return figure(fig, alt, caption) + told
+    k = 3 if len(order) == 2 else 1
+    return drawn(lambda axes: plot.failures(theta[:, order], failed, labels, axes=axes),
+                 (1, k, style.WIDTH if k == 3 else 5.4, 3.2), (k, 1, NARROW, 2.5 * k), alt,
+                 caption) + told
 
 
 def training(context: Context, checks: Checks) -> str:
     info = context.posterior.info
     generations = [g for g in info.get("generations") or [] if isinstance(g, dict)]
     parts = []
-    with style.drawing():
-        if losses(info):
-            fig, axes = style.grid(1, 1, 6.4, 3.2)
-            plot.loss(info, ax=axes)
-            parts.append(figure(fig, "Loss over epochs",
-                                "Loss over epochs; it should level off, and validation not rise."))
-        if generations:
-            fig, axes = style.grid(1, 3, style.WIDTH, 2.9)
-            plot.generations(generations, axes=axes)
-            parts.append(figure(fig, "Tolerance and acceptance by generation",
-                                "Sequential ABC: the tolerance falls, and with it the acceptance."))
+    if losses(info):
+        parts.append(drawn(lambda ax: plot.loss(info, ax=ax), (1, 1, 6.4, 3.2), (1, 1, NARROW, 2.6),
+                           "Loss over epochs",
+                           "Loss over epochs; it should level off, and validation not rise."))
+    if generations:
+        parts.append(drawn(lambda axes: plot.generations(generations, axes=axes),
+                           (1, 3, style.WIDTH, 2.9), (3, 1, NARROW, 6.6),
+                           "Tolerance and acceptance by generation",
+                           "Sequential ABC: the tolerance falls, and with it the acceptance."))
     rows = [[k, v] for k, v in info.items()
             if isinstance(v, (int, float, str)) and not isinstance(v, bool)]
     rows += [[f"{k} of {name}", v] for k in ("rhat", "ess") if isinstance(info.get(k), dict)

@@ -10,7 +10,7 @@ import numpy as np
 from inferkit.diagnose import ORDER, Checks, Context, Verdict
 from inferkit.posterior import Samples
 from inferkit.report.page import MARK
-from inferkit.report.section import escape, note
+from inferkit.report.section import escape, framed, note
 from inferkit.shown import number
 
 TITLES = {
@@ -109,26 +109,25 @@ def parameters(context: Context, checks: Checks) -> str:
     texts = prior_texts(context)
     rows = []
     for j, name in enumerate(context.prior.names):
-        cells: list[Any] = [f"<td><b>{escape(name)}</b></td>",
-                            f"<td>{escape(context.prior.units.get(name, ''))}</td>",
-                            f"<td>{escape(texts[j])}</td>"]
+        cells: list[tuple[str, str]] = [("", f"<b>{escape(name)}</b>"),
+                                        ("", escape(context.prior.units.get(name, ""))),
+                                        ("", escape(texts[j]))]
         if draws is None or shrink is None:
-            cells += ["<td>–</td>"] * 3
+            cells += [("", "–")] * 3
         else:
             v = draws[:, j]
             low, high = np.quantile(v, [0.05, 0.95])
-            cells += [f'<td class="nowrap">{number(float(v.mean()))} ± {v.std(ddof=1):.2g}</td>',
-                      f'<td class="nowrap">{number(float(low))} to {number(float(high))}</td>',
-                      f'<td class="number">{max(shrink[j], -9.99):.0%}</td>']
+            cells += [("nowrap", f"{number(float(v.mean()))} ± {v.std(ddof=1):.2g}"),
+                      ("nowrap", f"{number(float(low))} to {number(float(high))}"),
+                      ("number", f"{max(shrink[j], -9.99):.0%}")]
         if truth is not None:
-            cells.append(f'<td class="number">{number(float(truth[j]))}</td>')
-        cells.append(f"<td>{_range(reference[:, j], draws, truth, j)}</td>")
-        rows.append("<tr>" + "".join(cells) + "</tr>")
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
+            cells.append(("number", number(float(truth[j]))))
+        cells.append(("", _range(reference[:, j], draws, truth, j)))
+        rows.append("".join(f'<td class="{kind}" data-label="{escape(label)}">{cell}</td>'
+                            for label, (kind, cell) in zip(head, cells)))
     constraints = [str(c) for c in getattr(context.prior, "constraints", ())]
     extra = note("Constraints of the prior: " + "; ".join(constraints)) if constraints else ""
-    return ((note(remark) if remark else "") + f'<div class="wide" tabindex="0"><table><thead><tr>'
-            f"{top}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>" + extra)
+    return (note(remark) if remark else "") + framed(head, rows) + extra
 
 
 def _reference(context: Context) -> np.ndarray:

@@ -13,7 +13,7 @@ from inferkit.features import FEATURES
 from inferkit.plot import predictive as pictures
 from inferkit.plot import style
 from inferkit.posterior import Predicted
-from inferkit.report.section import figure, note
+from inferkit.report.section import NARROW, drawn, note
 
 PRIOR_ROWS = 200
 
@@ -55,13 +55,15 @@ def prior(context: Context, checks: Checks) -> str:
     few = {k: v for k, v in x.items() if pictures.kind(v) == "numbers"}
     if few:
         k = min(pictures.FEATURES_SHOWN, sum(int(np.size(v[0])) for v in few.values()))
-        across = min(4, k)
-        lines = -(-k // across)
-        with style.drawing():
-            fig, axes = style.grid(lines, across, 0.4 + 2.5 * across, 2.4 * lines)
-            pictures.numbers(few, raw, context.view.outputs, axes=axes, colour=style.PRIOR)
-        parts.append(figure(fig, f"Prior predictive histograms of {', '.join(few)}",
-                            f"{len(table)} simulations of prior draws; the line is the observation."))
+        across, fit = min(4, k), min(2, k)
+        lines, more_lines = -(-k // across), -(-k // fit)
+        parts.append(drawn(
+            lambda axes: pictures.numbers(few, raw, context.view.outputs, axes=axes,
+                                          colour=style.PRIOR),
+            (lines, across, 0.4 + 2.5 * across, 2.4 * lines),
+            (more_lines, fit, NARROW, 1.9 * more_lines),
+            f"Prior predictive histograms of {', '.join(few)}",
+            f"{len(table)} simulations of prior draws; the line is the observation."))
     return "".join(parts) or note("There is no output that can be drawn.")
 
 
@@ -80,22 +82,20 @@ def outputs(x: Mapping[str, Any], raw: Mapping[str, Any], known: Mapping[str, Ou
 def traces(rows: Any, observed: Any, output: Output, of: str, colour: str) -> str:
     shown = pictures.lines(rows, observed, output)
     k, n = len(shown.labels), len(rows)
-    with style.drawing():
-        fig, axes = style.grid(k, 1, style.WIDTH, 0.7 + 2.3 * k, sharex=True)
-        pictures.envelopes(shown, axes=axes, colour=colour)
     more = f" {k} of {shown.of} lines are shown." if shown.of > k else ""
-    return figure(fig, f"{of.capitalize()} predictive envelope of {output.name} with the observation",
-                  f"{output.name}: {n} simulations of {of} draws. Shaded: the pointwise "
-                  f"50 % and 90 %; thin lines: {min(pictures.FEW, n)} of them.{more}")
+    return drawn(lambda axes: pictures.envelopes(shown, axes=axes, colour=colour),
+                 (k, 1, style.WIDTH, 0.7 + 2.3 * k), (k, 1, NARROW, 0.8 + 1.8 * k),
+                 f"{of.capitalize()} predictive envelope of {output.name} with the observation",
+                 f"{output.name}: {n} simulations of {of} draws. Shaded: the pointwise "
+                 f"50 % and 90 %; thin lines: {min(pictures.FEW, n)} of them.{more}", sharex=True)
 
 
 def events(rows: Ragged, observed: Any, output: Output, of: str, colour: str) -> str:
-    with style.drawing():
-        fig, axes = style.grid(1, 1, style.WIDTH, 3.2)
-        pictures.events(rows, observed, output, ax=axes, colour=colour)
     shown = min(pictures.EVENTS, len(rows))
-    return figure(fig, f"{output.name} of {shown} {of} predictive simulations and of the observation",
-                  f"{output.name}: a row for each simulation of a {of} draw.")
+    return drawn(lambda ax: pictures.events(rows, observed, output, ax=ax, colour=colour),
+                 (1, 1, style.WIDTH, 3.2), (1, 1, NARROW, 3.0),
+                 f"{output.name} of {shown} {of} predictive simulations and of the observation",
+                 f"{output.name}: a row for each simulation of a {of} draw.")
 
 
 def _features(context: Context, found: Predictive, inputs: Mapping[str, Any]) -> str:
@@ -109,11 +109,10 @@ def _features(context: Context, found: Predictive, inputs: Mapping[str, Any]) ->
     simulated, _ = common.columns({k: found.inputs[k] for k in chosen}, context.view)
     units = list(context.view.units) if computed and len(context.view.units) == len(names) else []
     k = min(len(names), pictures.FEATURES_SHOWN)
-    with style.drawing():
-        fig, axes = style.grid(1, 1, style.WIDTH, 1.1 + 0.3 * k)
-        pictures.intervals(simulated[found.ok], observed[0], names, units or [""] * len(names),
-                           ax=axes)
     more = f" The farthest {k} of {len(names)}." if len(names) > k else ""
-    return figure(fig, "Features of posterior predictive simulations as intervals, with the observed "
-                  "values", "Features: predictive 50 % and 90 % intervals; diamonds are observed "
-                  f"values (arrows: beyond the picture), listed at the right.{more}")
+    return drawn(lambda ax: pictures.intervals(simulated[found.ok], observed[0], names,
+                                               units or [""] * len(names), ax=ax),
+                 (1, 1, style.WIDTH, 1.1 + 0.3 * k), (1, 1, NARROW, 1.1 + 0.3 * k),
+                 "Features of posterior predictive simulations as intervals, with the observed values",
+                 "Features: predictive 50 % and 90 % intervals; diamonds are observed values "
+                 f"(arrows: beyond the picture), listed at the right.{more}")

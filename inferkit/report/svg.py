@@ -18,12 +18,12 @@ DARK = {"ink": "#e6e9ed", "muted": "#9aa4af", "grid": "#39414a", "paper": "#1519
         "failed": "#e39ac5", "band": "#2a323b"}
 
 
-def svg(fig: Any, alt: str) -> str:
+def svg(fig: Any, alt: str, kind: str = "") -> str:
     """A Figure as an SVG element for a page: themed, named for screen readers, ids its own."""
     import matplotlib
 
     held = io.StringIO()
-    salt = hashlib.blake2b(alt.encode(), digest_size=6).hexdigest()
+    salt = hashlib.blake2b(alt.encode(), digest_size=6).hexdigest() + kind
     with matplotlib.rc_context({**RC, "svg.hashsalt": salt}):
         fig.savefig(held, format="svg", dpi=150, metadata={"Date": None})
     body = held.getvalue()
@@ -36,7 +36,7 @@ def svg(fig: Any, alt: str) -> str:
     for role, stand_in in ROLES.items():
         body = re.sub(re.escape(stand_in) + r"(?![0-9a-f])", f"var(--{role})", body, flags=re.I)
     width, height = fig.get_size_inches() * 100
-    style = f"max-width:{width:.0f}px;min-width:{LEAST * width:.0f}px"
+    style = f"max-width:{width:.0f}px;--least:{LEAST * width:.0f}px"
     return re.sub(r'<svg\s[^>]*?viewBox="([^"]*)"[^>]*>', lambda found: (
         f'<svg role="img" aria-label="{escape(alt)}" viewBox="{found[1]}" style="{style}" '
         f'width="{width:.0f}" height="{height:.0f}"><title>{escape(alt)}</title>'),
