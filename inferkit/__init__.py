@@ -26,6 +26,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inferkit import plot
     from inferkit.commands.grid import Explored, explore
     from inferkit.data import (
         Chunk,
@@ -150,10 +151,12 @@ def open(path: Any, *, trust: bool = False) -> Study:
     return open_run(path, trust=trust)
 
 
-__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "open", "simulator"])
+__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "open", "plot", "simulator"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return importlib.import_module("inferkit.plot")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'inferkit' has no attribute {name!r}")
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)

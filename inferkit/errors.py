@@ -7,7 +7,10 @@ parts: what went wrong, what would have been right, and a line that the user can
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InferkitError(Exception):
@@ -25,8 +28,31 @@ class InferkitError(Exception):
             lines.append(f"  try:     {fix}")
         super().__init__("\n".join(lines))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message and the reader's own line that led to it.
+
+        With INFERKIT_TRACEBACK=1 in the environment the whole traceback, through the library.
+        """
+        if os.environ.get("INFERKIT_TRACEBACK", "") not in ("", "0"):
+            return "".join(traceback.format_exception(self)).splitlines()
+        told = [f"{type(self).__name__}: {self}"]
+        frames = traceback.extract_tb(self.__traceback__)
+        own = [f for f in frames if f.line and not _library(f.filename)]
+        if own:
+            told.append(f"  line {own[-1].lineno}:  {own[-1].line}")
+        cause = self.__cause__
+        if cause is not None and not isinstance(cause, InferkitError):
+            told.append(f"  cause:   {type(cause).__name__}: {cause}")
+            told.append("  (%env INFERKIT_TRACEBACK=1 shows where)")
+        return told
+
     def __reduce__(self):  # keyword-only arguments survive the trip between processes
         return _rebuild, (type(self), self.what, self.allowed, self.fix)
+
+
+def _library(file: str) -> bool:
+    """Whether a file is the library's, or an installed package's (IPython's own frames too)."""
+    return str(Path(__file__).parent) in file or "site-packages" in file
 
 
 def _rebuild(cls, what, allowed, fix):

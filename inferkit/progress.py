@@ -1,12 +1,15 @@
-"""Progress for people: a live line on a terminal, a plain line now and then in a batch log."""
+"""Progress for people: a live line on a terminal, a bar in a notebook, a plain line in a batch log."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from inferkit.shown import escape
 
 PLAIN_EVERY = 30.0
 
@@ -93,18 +96,23 @@ class Progress:
 
 
 class Reporter:
-    """Shows `Progress` and an estimator's events on a stream; quiet shows nothing."""
+    """Shows `Progress` and an estimator's events; quiet shows nothing.
+
+    A terminal gets a live line, a notebook a live display, a batch log a plain line now and then.
+    """
 
     def __init__(self, quiet: bool = False, stream: Any = None):
         self.quiet, self.stream = quiet, stream or sys.stderr
+        self.display: Any = notebook() if stream is None and not quiet else None
         self.live = not quiet and hasattr(self.stream, "isatty") and self.stream.isatty()
-        self._last = 0.0 if self.live else time.monotonic()
+        self._last = 0.0 if self.live or self.display else time.monotonic()
         self._width = 0
+        self._shown: Any = None  # the notebook's display that is being updated
 
     def __call__(self, p: Progress) -> None:
         if p.round and p.finished and not p.done:
             return  # a later round that was stored already is no news
-        self._write(line(p), done=p.finished)
+        self._write(line(p), done=p.finished, share=(p.before + p.done) / max(p.total, 1))
 
     def event(self, what: str, values: dict) -> None:
         """An estimator's progress: "epoch" {"loss": …}."""
@@ -115,13 +123,18 @@ class Reporter:
     def say(self, text: str) -> None:
         self._write(text, done=True)
 
-    def _write(self, text: str, done: bool) -> None:
+    def _write(self, text: str, done: bool, share: float | None = None) -> None:
         if self.quiet:
             return
         now = time.monotonic()
-        if self.live:
-            if not done and now - self._last < 0.1:
-                return
+        if (self.live or self.display) and not done and now - self._last < 0.1:
+            return
+        if self.display:
+            self._update(text, done, share)
+        elif self.live:
+            if not done:  # a line that wraps could not be written over
+                room = shutil.get_terminal_size().columns - 1
+                text = ((bar(share) if share is not None else "") + text)[:room]
             self.stream.write("\r" + text.ljust(self._width) + ("\n" if done else ""))
             self._width = 0 if done else max(self._width, len(text))
         elif done or now - self._last >= PLAIN_EVERY:
@@ -130,3 +143,43 @@ class Reporter:
             return
         self._last = now
         self.stream.flush()
+
+    def _update(self, text: str, done: bool, share: float | None) -> None:
+        """One display for each thing that is going on, updated until it is done."""
+        drawn = "" if share is None else f'<progress value="{share:.3f}" max="1"></progress> '
+        shown = _Html(f"<div>{drawn}{escape(text)}</div>", text)
+        if self._shown is None:
+            self._shown = self.display(shown, display_id=True)
+        else:
+            self._shown.update(shown)
+        if done:
+            self._shown = None
+
+
+class _Html:
+    """What a notebook displays: a page's HTML, or a text where there is none."""
+
+    def __init__(self, html: str, text: str):
+        self.html, self.text = html, text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def bar(share: float) -> str:
+    """[#####---------------] """
+    full = round(20 * min(share, 1.0))
+    return f"[{'#' * full}{'-' * (20 - full)}] "
+
+
+def notebook() -> Any:
+    """IPython's `display` where a kernel shows what is displayed (Jupyter, VS Code, Colab), or None."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is None:
+        return None
+    from IPython.display import display
+
+    return display

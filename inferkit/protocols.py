@@ -121,6 +121,8 @@ class Posterior(Protocol):
     normalised over the prior's support.  `state` and the estimator class's
     `restore(arrays, meta, prior)` save and load without pickle.  One that assumes an observation
     model of its own adds `as_observed(x, theta, rng)`: simulated outputs with its noise, for checks.
+    One that runs chains keeps those of its last sampling in `chains` (chain, draw, d), and what it
+    knows of each draw in `stats`, {"diverging": (chain, draw)}, for ArviZ.
     """
 
     def sample(self, n: int, x: Arrays, rng: np.random.Generator) -> np.ndarray: ...

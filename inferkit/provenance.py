@@ -59,6 +59,19 @@ def environment(packages: dict[str, str] | None = None) -> dict:
     }
 
 
+def backends(*packages: str) -> dict[str, str]:
+    """Packages and what they require, for `environment`: the libraries that did the work."""
+    names: list[str] = []
+    for package in filter(None, packages):
+        names.append(package)
+        try:
+            needed = metadata.requires(package) or []
+        except metadata.PackageNotFoundError:
+            continue
+        names += [re.split(r"[^\w.-]", n)[0] for n in needed if "extra ==" not in n]
+    return dict.fromkeys(names, "")
+
+
 def version(package: str) -> str:
     try:
         return metadata.version(package)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_STREAMS = {"simulate": 1, "theta": 2, "train": 3, "sample": 4, "diagnose": 5, "check": 6}
+_STREAMS = {"simulate": 1, "theta": 2, "train": 3, "sample": 4, "diagnose": 5, "check": 6, "predict": 7}
 _MASK = (1 << 64) - 1
 
 

@@ -9,20 +9,31 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inferkit import diagnose, estimate, features, posterior, provenance, report, simulate, written
+from inferkit import (
+    diagnose,
+    estimate,
+    features,
+    posterior,
+    provenance,
+    report,
+    shown,
+    simulate,
+    written,
+)
 from inferkit import tryout as trying
 from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.data.settings import count_of, seed_of, timeout_of
 from inferkit.errors import ConfigError, EstimatorError, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
+from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundness
-from inferkit.posterior import Posterior
+from inferkit.posterior import Posterior, Predicted, Samples, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.store import Simulations, Store
@@ -90,6 +101,33 @@ class Study:
         """What `inferkit check` tells: 20 simulations that nothing keeps, and the cost of so many."""
         return trying.run(self, simulations)
 
+    def _facts(self) -> list[tuple[str, Any]]:
+        """What a person wants to know of a study; nothing is made or run to find out."""
+        there = (self.path / "store.json").exists()
+        counts = Simulations(Store.existing(self.path), 0).counts if there else {}
+        stored = ", ".join(f"{n:,} {k}" for k, n in counts.items() if n)
+        return [
+            ("simulator", self.simulator.name if "simulator" in self.has else ""),
+            ("parameters", ", ".join(self.prior.names)),
+            ("estimator", self.estimator.name), ("executor", self.executor.name),
+            ("path", self.path), ("seed", str(self.seed)),
+            ("trials", "" if self.trials is None else " to ".join(map(str, sorted(set(self.trials))))),
+            ("observed", "yes" if self.observed is not None else "not given"),
+            ("simulations", stored or "none yet: study.simulate(1000)" * ("simulator" in self.has)),
+            ("fitted", self._posterior.estimator.name if self._posterior else "not yet: study.fit()"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(["Study", *(f"  {k:<12} {v}" for k, v in self._facts() if v)])
+
+    def _repr_html_(self) -> str:
+        return shown.titled("Study", shown.facts(self._facts()))
+
+    @property
+    def plot(self) -> StudyPlots:
+        """Pictures on axes of one's own: study.plot.pairs(), .traces(), .ranks(), …"""
+        return StudyPlots(self)
+
     # -- the stages, in order --------------------------------------------------------------------
 
     def simulate(self, n: int, *, retry_failed: bool = False, verify_up_to: float = 2e9) -> Progress:
@@ -120,7 +158,9 @@ class Study:
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
-                          code=self.identity["simulator"].get("code"), **provenance.environment())
+                          code=self.identity["simulator"].get("code"),
+                          **provenance.environment(provenance.backends(
+                              self.simulator.spec.package, self.executor.spec.package)))
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -134,6 +174,7 @@ class Study:
                 prior=self.prior if "parameters" in self.has else None)
             if problem.observed is not None:  # an amortised fit answers for the data of today
                 self._posterior.observed = problem.observed
+            self._posterior.forward = partial(predicted.of_draws, self)
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
@@ -147,11 +188,12 @@ class Study:
         spec: Any = chosen_one.spec
         self._posterior = Posterior(engine, chosen_one, self.prior, problem.view, seed=self.seed,
                                     observed=problem.observed, info=info)
+        self._posterior.forward = partial(predicted.of_draws, self)
         self._posterior.save(folder)
         for file in folder.glob("checkpoint*"):  # a fit that is repeated starts anew
             file.unlink()
         provenance.record(self.path, "fit", estimator=chosen_one.identity(), seconds=info["seconds"],
-                          **provenance.environment({spec.package: ""}))
+                          **provenance.environment(provenance.backends(spec.package)))
         self.reporter.say(f"{chosen_one.name}: fitted in {duration(info['seconds'])}")
         return self._posterior
 
@@ -165,13 +207,17 @@ class Study:
             checks.save(self._checks_file(context))
         return checks
 
+    def checks(self, observed: Any = None) -> diagnose.Checks:
+        """What `check` found for this fit and observation; it runs where it has not."""
+        saved = self._checks_file(self.context(observed))
+        return diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
+
     def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
         """One offline HTML file; the checks are run first if they have not been."""
         file = Path(path) if path else self.path / "report.html"
         context = self.context(observed)
         self.store.refuse_damage()
-        saved = self._checks_file(context)
-        checks = diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
+        checks = self.checks(observed)
         # The predictive simulations may still have to run.
         with self.store.writing(), self._executor():
             return report.write(file, context, checks)
@@ -180,6 +226,24 @@ class Study:
         """Where a fit's checks for one observation are kept."""
         fit = self.posterior.info.get("fit", "fit")
         return self.path / "checks" / f"{fit}-{estimate.digest(context.observed_inputs)}.json"
+
+    def prior_predictive(self, n: int = 200) -> Predicted:
+        """n simulations of the prior: the first stored ones, where there are so many.
+
+        Otherwise n draws are simulated as a round of their own, which no estimator learns from:
+        looking at the prior adds nothing to the training data, `simulate` does.
+        """
+        return predicted.of_prior(self, n)
+
+    def to_arviz(self, n: int = 1000, *, predict: int = 200) -> Any:
+        """The study's observation for ArviZ: posterior (true chains where there are any), prior,
+        sample_stats, posterior_predictive and prior_predictive (simulations), observed_data."""
+        samples = self.posterior.sample(n, self.observed, seed=self.seed)
+        if not isinstance(samples, Samples):
+            return samples.to_arviz()
+        return samples.to_arviz(predicted=self.posterior.predict(predict, self.observed),
+                                prior_predicted=self.prior_predictive(predict),
+                                observed=self.observed)
 
     # -- what the stages share -------------------------------------------------------------------
 

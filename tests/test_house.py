@@ -11,13 +11,14 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "inferkit"
 FLOORS = (
     {"errors"},
-    {"data", "seeds", "progress", "provenance", "protocols"},
+    {"data", "seeds", "progress", "provenance", "protocols", "shown"},
     {"plugins", "store"},
     {"prior", "simulate"},
     {"features"},
     {"estimate"},
     {"posterior"},
     {"diagnose"},
+    {"plot"},
     {"report", "builtin", "tryout", "written"},
     {"study"},
     {"commands"},

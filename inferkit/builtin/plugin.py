@@ -25,25 +25,27 @@ def inferkit_simulators():
     yield SimulatorSpec(
         name="lif", summary="leaky integrate-and-fire neuron driven by a current",
         target="inferkit.builtin.lif:LIF", config="inferkit.builtin.lif:LIFConfig",
-        batch_invariant=True,
+        batch_invariant=True, cites=("gerstner2014neuronal",),
     )
     yield SimulatorSpec(
         name="gaussian_linear", summary="task: conjugate Gaussian, posterior in closed form",
         target=f"{TASKS}:GaussianLinear", config=f"{TASKS}:GaussianLinearConfig",
-        batch_invariant=True,
+        batch_invariant=True, cites=("lueckmann2021benchmarking",),
     )
     yield SimulatorSpec(
         name="state_space", summary="linear-Gaussian state space, a trial a row",
         target=f"{STATES}:LinearGaussian", config=f"{STATES}:LinearGaussianConfig",
         batch_invariant=True,
     )
-    for name, attribute, summary in (
-        ("gaussian_mixture", "GaussianMixture", "a mean seen through a broad and a narrow Gaussian"),
-        ("two_moons", "TwoMoons", "a posterior of two crescents"),
-        ("slcp", "SLCP", "simple likelihood, complex posterior with four modes"),
+    for name, attribute, summary, cite in (
+        ("gaussian_mixture", "GaussianMixture", "a mean seen through a broad and a narrow Gaussian",
+         "sisson2007sequential"),
+        ("two_moons", "TwoMoons", "a posterior of two crescents", "greenberg2019automatic"),
+        ("slcp", "SLCP", "simple likelihood, complex posterior with four modes",
+         "papamakarios2019sequential"),
     ):
         yield SimulatorSpec(name=name, summary=f"task: {summary}", target=f"{TASKS}:{attribute}",
-                            batch_invariant=True)
+                            batch_invariant=True, cites=(cite, "lueckmann2021benchmarking"))
 
 
 @hookimpl
@@ -51,18 +53,19 @@ def inferkit_estimators():
     yield EstimatorSpec(
         name="abc-rejection", summary="the nearest simulations, regression-adjusted; amortised",
         target="inferkit.builtin.abc:ABCRejection", config="inferkit.builtin.abc:RejectionConfig",
+        cites=("beaumont2002approximate",),
     )
     yield EstimatorSpec(
         name="abc-smc", summary="sequential ABC with adaptive distance, for one observation",
         target="inferkit.builtin.abc:ABCSMC", config="inferkit.builtin.abc:SMCConfig",
         amortised=False, rounds=True, needs_observed=True,
+        cites=("beaumont2009adaptive", "prangle2017adapting", "beaumont2002approximate"),
     )
-
-
     yield EstimatorSpec(
         name="kalman", summary="exact smoother of a linear-Gaussian state space, from data alone",
         target=f"{STATES}:Kalman", config=f"{STATES}:KalmanConfig",
         consumes=("observations",), gives=("arrays",), accepts=("arrays", "ragged"),
+        cites=("kalman1960new", "rauch1965maximum"),
     )
 
 
@@ -95,6 +98,9 @@ def inferkit_executors():
     )
 
 
+FEATURE_CITES = {"psd": ("welch1967use",), "fcd": ("hansen2015functional",)}
+
+
 @hookimpl
 def inferkit_features():
     for name, module, attribute, summary, extra in (
@@ -111,7 +117,8 @@ def inferkit_features():
     ):
         yield FeatureSpec(name=name, summary=summary, extra=extra,
                           target=f"{FEATURES}.{module}:{attribute}",
-                          config=f"{FEATURES}.{module}:{attribute}Config")
+                          config=f"{FEATURES}.{module}:{attribute}Config",
+                          cites=FEATURE_CITES.get(name, ()))
 
 
 @hookimpl
@@ -136,6 +143,14 @@ def inferkit_priors():
 
 
 BOTH = ("simulator", "parameters")
+DIAGNOSTIC_CITES = {
+    "sbc": ("talts2018validating", "sailynoja2022graphical", "modrak2022simulation"),
+    "coverage": ("hermans2022trust",),
+    "tarp": ("lemos2023sampling",),
+    "contraction": ("schad2021toward",),
+    "predictive": ("gelman1996posterior",),
+    "typicality": ("schmitt2021detecting",),
+}
 
 
 @hookimpl
@@ -158,6 +173,7 @@ def inferkit_diagnostics():
          ("parameters", "truth")),
     ):
         yield DiagnosticSpec(name=name, summary=summary, needs=needs,
+                             cites=DIAGNOSTIC_CITES.get(name, ()),
                              target=f"{DIAGNOSTICS}.{attribute}")
     yield DiagnosticSpec(name="innovations", summary="one-step predictions err as the model says",
                          target=f"{STATES}:Innovations", estimators=("kalman",))

@@ -11,6 +11,7 @@ distances to the exact posterior are given as well: the worst standardised error
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ import numpy as np
 from inferkit.diagnose import Context
 from inferkit.errors import InferkitError
 from inferkit.plugins import chosen
+from inferkit.posterior import Samples
 from inferkit.progress import duration
 from inferkit.study import Study
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 CURVE = np.arange(0.05, 1.0, 0.05)
+MOST, ACROSS = 8, 4  # parameters in the picture, and in one line of it
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Row:
     reference_error: float
     covered: np.ndarray  # share of parameters inside central intervals, for each of CURVE
     reason: str = ""  # why there is nothing else
+    samples: Samples | None = None  # for the study's observation, where it has one
 
     @classmethod
     def missing(cls, estimator: str, reason: str) -> Row:
@@ -51,18 +55,35 @@ class Row:
 @dataclass
 class Comparison:
     rows: list[Row]
+    truth: Mapping[str, Any] | None = None
 
     def picture(self, file: str | Path) -> Path:
-        """Calibration curves, log-scores and times of all, side by side."""
-        from inferkit.report import style
+        """Calibration curves, log-scores and times of all, and their posteriors over each other."""
+        from inferkit import plot
+        from inferkit.plot import style
 
         names = [r.estimator for r in self.rows]
+        names = [n if n not in names[:k] else f"{n} ({k + 1})" for k, n in enumerate(names)]
+        colours = {n: style.SERIES[k % len(style.SERIES)] for k, n in enumerate(names)}
+        drawn = {n: r.samples for n, r in zip(names, self.rows) if r.samples is not None}
+        shown = list(next(iter(drawn.values())).names)[:MOST] if drawn else []
+        top = 1.2 + 0.45 * max(5, len(names))
+        lines = -(-len(shown) // ACROSS)
         with style.drawing():
-            fig, axes = style.grid(1, 3, 11.0, 1.2 + 0.45 * max(5, len(names)))
-            curve, score, time = axes[0]
+            fig = style.figure(11.0, top + 2.6 * lines)
+            upper, *lower = np.ravel(fig.subfigures(1 + bool(drawn), 1, height_ratios=[
+                top, 2.6 * lines][: 1 + bool(drawn)]))
+            curve, score, time = upper.subplots(1, 3)
+            if drawn:
+                below = lower[0].subplots(lines, min(ACROSS, len(shown)), squeeze=False).ravel()
+                for ax in below[len(shown) :]:
+                    ax.set_visible(False)
+                plot.compare(drawn, names=shown, truth=self.truth, axes=below[: len(shown)],
+                             colours=[colours[n] for n in drawn])
             curve.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-            for row in self.rows:
-                curve.plot(CURVE, row.covered, label=row.estimator, marker="o", markersize=3)
+            for name, row in zip(names, self.rows):
+                curve.plot(CURVE, row.covered, label=name, marker="o", markersize=3,
+                           color=colours[name])
             curve.set_xlabel("central interval")
             curve.set_ylabel("true parameters inside")
             curve.set_title("calibration")
@@ -74,7 +95,7 @@ class Comparison:
             lost, seconds = best - scores, [r.seconds for r in self.rows]
             for ax, title, unit, values in ((score, "log-score", "nats below the best", lost),
                                             (time, "fit", "seconds", seconds)):
-                ax.barh(places, values, height=0.6, color=[f"C{i}" for i in range(len(names))])
+                ax.barh(places, values, height=0.6, color=list(colours.values()))
                 ax.set_yticks(places, names)
                 ax.set_ylim(-0.6, len(names) - 0.4)
                 ax.set_xlabel(unit)
@@ -116,7 +137,7 @@ def run(study: Study, estimators: list[Any]) -> Comparison:
         except InferkitError as cause:
             rows.append(Row.missing(estimator.name, str(cause)))
         study.reporter.say(str(Comparison(rows[-1:])).partition("\n")[2])
-    return Comparison(rows)
+    return Comparison(rows, study.truth)
 
 
 def _row(study: Study, estimator: Any) -> Row:
@@ -125,7 +146,11 @@ def _row(study: Study, estimator: Any) -> Row:
     context = study.context()
     return Row(estimator.name, checks.status, int(posterior.info.get("rows", 0)),
                float(posterior.info.get("seconds", np.nan)), *_calibration(context),
-               _reference(study, context), _covered(context, CURVE))
+               _reference(study, context), _covered(context, CURVE), samples=_single(context.samples))
+
+
+def _single(samples: Samples | None) -> Samples | None:
+    return samples if samples is None or samples.values.ndim == 2 else samples[0]
 
 
 def _calibration(context: Context) -> tuple[float, float, float]:

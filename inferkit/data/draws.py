@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.errors import DataError, EstimatorError, unknown_name
+from inferkit.data import arviz
+from inferkit.errors import DataError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,11 @@ class Draws:
         return low, high
 
     def to_arviz(self) -> Any:
-        """An ArviZ InferenceData with the dimensions and coordinates; units travel as attributes."""
-        try:
-            import arviz
-        except ImportError as cause:
-            raise EstimatorError("to_arviz needs ArviZ",
-                                 fix='pip install "inferkit[arviz]"') from cause
-        out = arviz.from_dict(
-            posterior={k: np.asarray(v)[None] for k, v in self.arrays.items()},
-            dims={k: list(self.dims.get(k, ())) for k in self.arrays},
-            coords={k: np.asarray(v) for k, v in self.coords.items()})
-        for name in self.arrays:
-            out.posterior[name].attrs["units"] = self.units.get(name, "")
-        return out
+        """For ArviZ, with the dimensions and coordinates; units travel as attributes."""
+        return arviz.inference_data(
+            {"posterior": {k: np.asarray(v)[None] for k, v in self.arrays.items()}},
+            dims={k: tuple(self.dims.get(k, ())) for k in self.arrays},
+            coords={k: np.asarray(v) for k, v in self.coords.items()}, units=self.units)
 
     def __repr__(self) -> str:
         lines = [f"{len(self)} draws"]

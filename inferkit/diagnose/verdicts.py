@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferkit import plugins
+from inferkit import plugins, shown
 from inferkit.diagnose.context import Context
 from inferkit.errors import InferkitError, StoreError, unknown_name
 from inferkit.plugins import Component
@@ -82,6 +82,11 @@ class Checks:
         return "\n".join([*map(str, self.verdicts), overall])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [(v.status, v.name, v.evidence, v.remedy if v.status != "PASS" else "") for v in self]
+        return shown.titled(f"overall: {self.status} {self.caveat}".rstrip(), shown.table(
+            ["verdict", "check", "evidence", "what to do"], rows))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ class Spec:
 
     `target` is "module:attribute"; the attribute is called with the validated config (an instance
     of the dataclass that `config` is or names; with no argument where there is none).
+    `cites`: what a paper that used it should cite: keys of `references.bib`, or BibTeX entries.
     `package` and `version` are filled in by the registry from the distribution that registered it.
     """
 
@@ -28,6 +29,7 @@ class Spec:
     config: type | str | None = None
     api: tuple[int, int] = (1, 1)
     aliases: tuple[str, ...] = ()
+    cites: tuple[str, ...] = ()
     package: str = ""
     version: str = ""
 

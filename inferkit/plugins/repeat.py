@@ -47,7 +47,7 @@ class Repeat:
         self.messages = {}
         parts = list(self._calls(theta, own))
         return {key: value for name in parts[0]
-                for key, value in _sets(name, [p[name] for p in parts], n, m).items()}
+                for key, value in as_sets(name, [p[name] for p in parts], n, m).items()}
 
     def _calls(self, theta: dict[str, np.ndarray], own: np.ndarray) -> Iterator[dict[str, Any]]:
         """The simulator's answers, in calls of the sizes that it takes."""
@@ -92,7 +92,7 @@ def _repeated(one: Output, trials: int) -> Iterator[Output]:
     yield replace(one, shape=(trials, *one.shape), dims=dims, axis=None, axis_unit="")
 
 
-def _sets(name: str, parts: list[Any], n: int, m: int) -> dict[str, Any]:
+def as_sets(name: str, parts: list[Any], n: int, m: int) -> dict[str, Any]:
     """One output of n * m trials as n rows."""
     if isinstance(parts[0], Ragged):
         rows = [row for part in parts for row in part]

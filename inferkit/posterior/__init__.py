@@ -3,3 +3,4 @@
 from inferkit.posterior.extrapolation import reach
 from inferkit.posterior.importance import corrected
 from inferkit.posterior.posterior import Posterior, Samples, load
+from inferkit.posterior.predicted import Predicted

@@ -8,19 +8,22 @@ study's features, and returns `Samples`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inferkit import seeds
+from inferkit import seeds, shown
 from inferkit.data import Dataset, Draws, Trials
 from inferkit.errors import EstimatorError, unknown_name
 from inferkit.features import View, observe
 from inferkit.plugins import Component
 from inferkit.posterior import files
 from inferkit.posterior.extrapolation import beyond
+from inferkit.posterior.predicted import Predicted
+from inferkit.progress import duration
 from inferkit.protocols import Prior
 
 MOST = 5
@@ -31,8 +34,10 @@ class Samples:
     """Posterior (or prior) draws: (n, d), or (m, n, d) for m observations."""
 
     def __init__(self, values: np.ndarray, names: tuple[str, ...], units: Mapping[str, str],
-                 prior: Prior | None = None):
-        self.values, self.names, self.units, self._prior = values, tuple(names), dict(units), prior
+                 prior: Prior | None = None, chains: np.ndarray | None = None,
+                 stats: Mapping[str, np.ndarray] | None = None):
+        self.values, self.names, self.units, self.prior = values, tuple(names), dict(units), prior
+        self.chains, self.stats = chains, dict(stats or {})  # (chain, draw, d), {name: (chain, draw)}
 
     def __getitem__(self, name: str | int) -> Any:
         """A parameter's draws (n,) or (m, n), its own shape behind; or the i-th of m observations."""
@@ -40,11 +45,11 @@ class Samples:
             if self.values.ndim != 3:
                 raise EstimatorError(f"samples[{name}]: these are draws for one observation",
                                      fix=f"samples[{self.names[0]!r}]")
-            return Samples(self.values[name], self.names, self.units, self._prior)
+            return Samples(self.values[name], self.names, self.units, self.prior)
         if name in self.names:
             return self.values[..., self.names.index(name)]
         at = [i for i, n in enumerate(self.names) if n.startswith(f"{name}[")]
-        shapes = getattr(self._prior, "parameters", {})
+        shapes = getattr(self.prior, "parameters", {})
         if not at or name not in shapes:
             raise unknown_name("parameter", name, shapes or self.names)
         return self.values[..., at].reshape(*self.values.shape[:-1], *shapes[name][0])
@@ -57,9 +62,9 @@ class Samples:
 
     def by_name(self) -> dict[str, np.ndarray]:
         """Draws by name as a simulator takes them, vectors put together again (one observation)."""
-        if self._prior is None or self.values.ndim != 2:
+        if self.prior is None or self.values.ndim != 2:
             return {n: self[n] for n in self.names}
-        return self._prior.unpack(self.values)
+        return self.prior.unpack(self.values)
 
     def summary(self) -> list[dict[str, Any]]:
         """Mean, sd and quantiles of each parameter, for each observation: rows for a data frame."""
@@ -73,21 +78,17 @@ class Samples:
                          "sd": v.std(ddof=1), "q5": q5, "median": q50, "q95": q95})
         return rows
 
-    def to_arviz(self) -> Any:
-        """An ArviZ InferenceData; units travel as attributes."""
-        try:
-            import arviz
-        except ImportError as cause:
-            raise EstimatorError("to_arviz needs ArviZ",
-                                 fix='pip install "inferkit[arviz]"') from cause
-        many = self.values.ndim == 3
-        data = {n: (np.moveaxis(self[n], 0, -1)[None] if many else self[n][None])
-                for n in self.names}
-        dims = {n: ["observation"] for n in self.names} if many else None
-        out = arviz.from_dict(posterior=data, dims=dims)
-        for name in self.names:
-            out.posterior[name].attrs["units"] = self.units.get(name, "")
-        return out
+    def to_arviz(self, *, predicted: Predicted | None = None, prior_predicted: Predicted | None = None,
+                 observed: Any = None) -> Any:
+        """For ArviZ: posterior and prior, with the sampler's own chains and statistics where it ran
+        chains (all of them, however many draws were asked for); units travel as attributes.
+
+        predicted, prior_predicted: simulations, which become posterior_predictive and
+        prior_predictive; observed: what they are compared with.  `study.to_arviz()` gives all.
+        """
+        from inferkit.posterior import arviz
+
+        return arviz.groups(self, predicted, prior_predicted, observed)
 
     def __repr__(self) -> str:
         lines = [f"Samples of shape {self.values.shape}"]
@@ -102,6 +103,17 @@ class Samples:
             lines.append(f" … and {len(self) - MOST} more observations: samples[{MOST}], summary()")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        several = self.values.ndim == 3
+        head = ["observation"] * several + ["parameter", "unit", "mean", "sd", "5 %", "median", "95 %"]
+        rows = [[*([r["observation"]] if several else []), r["name"], r["unit"],
+                 *(float(r[k]) for k in ("mean", "sd", "q5", "median", "q95"))]
+                for r in self.summary()[: MOST * len(self.names) if several else None]]
+        told = f"{len(self)} observations, " if several else ""
+        more = len(self) - MOST if several else 0
+        return shown.titled(f"{told}{self.values.shape[-2]:,} draws", shown.table(head, rows), (
+            shown.line(f"and {more} more observations: summary()") if more > 0 else ""))
+
 
 class Posterior:
     """A fitted posterior with its prior and features."""
@@ -110,6 +122,23 @@ class Posterior:
                  observed: Any = None, info: dict | None = None):
         self.engine, self.estimator, self.prior, self.view = engine, estimator, prior, view
         self.seed, self.observed, self.info = seed, observed, info or {}
+        self.forward: Callable[..., Predicted] | None = None  # set by the study that it belongs to
+
+    def _facts(self) -> list[tuple[str, Any]]:
+        return [
+            ("estimator", self.estimator.name),
+            ("parameters", ", ".join(self.prior.names) if "samples" in self.gives else ""),
+            ("observation", "one is set" if self.observed is not None else
+             "none: posterior.sample(1000, observed)"),
+            ("learned from", f"{self.info['rows']:,} simulations" if self.info.get("rows") else ""),
+            ("fitted in", duration(self.info["seconds"]) if "seconds" in self.info else ""),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(["Posterior", *(f"  {k:<13} {v}" for k, v in self._facts() if v)])
+
+    def _repr_html_(self) -> str:
+        return shown.titled("Posterior", shown.facts(self._facts()))
 
     def _inputs(self, observed: Any) -> tuple[dict[str, Any], bool]:
         if observed is None:
@@ -141,8 +170,37 @@ class Posterior:
         rng = seeds.generator(self.seed if seed is None else seed, "sample", 0)
         values = self.sample_batch(n, inputs, rng)
         self.info.update(getattr(self.engine, "sampled", {}))
-        return Samples(values if several else values[0], self.prior.names, self.prior.units,
-                       self.prior)
+        if several:
+            return Samples(values, self.prior.names, self.prior.units, self.prior)
+        return Samples(values[0], self.prior.names, self.prior.units, self.prior,
+                       getattr(self.engine, "chains", None), getattr(self.engine, "stats", None))
+
+    def predict(self, n: int = 200, observed: Any = None, *, seed: int | None = None) -> Predicted:
+        """Simulate n posterior draws, through the study's simulator and executor.
+
+        The draws are those of `sample(n, observed, seed=seed)`; they are stored as a round of their
+        own, which nothing learns from, so the same call again costs nothing, and their noise depends
+        on the study's seed and that round alone.  Of several trials, each draw has as many as the
+        observation.  Where the estimator models an observation's noise (nuts), it is added.
+        """
+        if self.forward is None:
+            raise EstimatorError("this posterior was loaded by itself, without the study's simulator",
+                                 fix="study.fit().predict(200)")
+        if "samples" not in self.gives:
+            raise EstimatorError(f"{self.estimator.name!r} has no parameters to simulate with",
+                                 fix="posterior.draws(100)")
+        inputs, _ = self._inputs(observed)
+        samples = self.sample(n, observed, seed=seed)
+        if samples.values.ndim != 2:
+            raise EstimatorError("predict takes one observation at a time",
+                                 fix="posterior.predict(200, observations[0])")
+        found = self.forward(samples.values, f"{self.info.get('fit', 'fit')}-predict",
+                             self.view.trials_of(inputs))
+        noisy = getattr(self.engine, "as_observed", None)
+        if noisy is not None and found.trials is None:
+            rng = seeds.generator(self.seed if seed is None else seed, "sample", 1)
+            found = replace(found, x=noisy(found.x, samples.values, rng))
+        return found.told()
 
     def draws(self, n: int, observed: Any = None, *, seed: int | None = None) -> Draws:
         """n draws of the posterior's arrays (latents by trial and time, say)."""

@@ -290,6 +290,9 @@ class Prior:
     def __repr__(self) -> str:
         return summary.table(self)
 
+    def _repr_html_(self) -> str:
+        return summary.html(self)
+
 
 def _name(name: Any) -> str:
     if isinstance(name, str) and name not in RESERVED and re.fullmatch(r"[^\s\[\]]+", name):

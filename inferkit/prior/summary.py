@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from inferkit import shown
 from inferkit.errors import PriorError, unknown_name
 from inferkit.prior.graph import Joint, rows_of
 
@@ -61,6 +62,17 @@ def table(prior: Joint) -> str:
     lines += [f"  where {constraint}" for constraint in prior.constraints]
     lines += [f"  given {name} = {value.tolist()}" for name, value in prior.fixed.items()]
     return "\n".join(lines)
+
+
+def html(prior: Joint) -> str:
+    """The same for notebooks, with means and quantiles."""
+    rows = [(r.name, r.unit, r.family, r.mean, r.q05, r.q95) for r in describe(prior)]
+    more = [f"where {constraint}" for constraint in prior.constraints]
+    more += [f"given {name} = {value.tolist()}" for name, value in prior.fixed.items()]
+    return shown.titled(
+        f"Prior of {prior.dim} number{'s' * (prior.dim > 1)}",
+        shown.table(["parameter", "unit", "prior", "mean", "5 %", "95 %"], rows),
+        *map(shown.line, more))
 
 
 def condition(prior: Joint, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

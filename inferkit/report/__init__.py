@@ -14,10 +14,13 @@ from typing import Any
 
 from inferkit import plugins
 from inferkit.diagnose import Checks, Context
+from inferkit.plot import style
 from inferkit.report import (
     arrays,
     calibration,
     computation,
+    methods,
+    model,
     overview,
     page,
     pairs,
@@ -27,7 +30,7 @@ from inferkit.report import (
 from inferkit.report.section import Section, figure, note, table, text
 from inferkit.store import write_atomic
 
-__all__ = ["Section", "figure", "note", "table", "text", "write"]
+__all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
 
 BOTH = {"simulator", "parameters"}
 SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it cannot do without
@@ -36,16 +39,19 @@ SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it ca
     "Posterior": (pairs.section, {"parameters"}),
     "Posterior arrays": (arrays.section, {"arrays"}),
     "Posterior predictive": (predictive.section, BOTH),
+    "Prior predictive": (predictive.prior, BOTH),
     "Calibration": (calibration.section, BOTH),
     "Failed simulations": (computation.failures, BOTH),
     "Training": (computation.training, set()),
+    "Model": (model.section, {"simulator"}),
+    "Methods": (methods.section, set()),
     "Timings": (provenance.timings, set()),
     "Provenance": (provenance.section, set()),
 }
 
 
 def write(path: str | Path, context: Context, checks: Checks) -> Path:
-    """Write the report; a reader sees the whole file or the one before it."""
+    """Write the report, and its references beside it; a reader sees a whole file or the one before."""
     file = Path(path)
     sections = [_guarded(title, lambda make=make: make(context, checks))
                 for title, (make, needs) in SECTIONS.items() if needs <= context.has]
@@ -54,6 +60,7 @@ def write(path: str | Path, context: Context, checks: Checks) -> Path:
     html = page.render(overview.headline(context), checks, sections)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, [html.encode()])
+    write_atomic(file.with_suffix(".bib"), [methods.bibtex(context, checks).encode()])
     return file
 
 

@@ -33,12 +33,11 @@ def sentences(context: Context, draws: np.ndarray, prior: np.ndarray) -> list[st
 def words(posterior: np.ndarray, prior: np.ndarray, names: Sequence[str]) -> list[str]:
     z = posterior / np.maximum(prior.std(axis=0), 1e-300)
     width = z.std(axis=0)
-    order = np.argsort(width)
     said = []
     for verb, found in (
-        ("Identified", [j for j in order if width[j] <= KNOWN]),
-        ("Partly identified", [j for j in order if KNOWN < width[j] < UNKNOWN]),
-        ("Not identified", [j for j in order if width[j] >= UNKNOWN]),
+        ("Identified", [j for j in range(len(width)) if width[j] <= KNOWN]),
+        ("Partly identified", [j for j in range(len(width)) if KNOWN < width[j] < UNKNOWN]),
+        ("Not identified", [j for j in range(len(width)) if width[j] >= UNKNOWN]),
     ):
         if found:
             listed = ", ".join(f"{names[j]} ({width[j]:.0%})" for j in found[:12])

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from inferkit.diagnose import ORDER, Checks, Context, Verdict
+from inferkit.posterior import Samples
 from inferkit.report.page import MARK
-from inferkit.report.section import escape, note, number
+from inferkit.report.section import escape, framed, note
+from inferkit.shown import number
 
 TITLES = {
     "sbc": ("Calibration (SBC)", "Do truths fall where the posteriors say?"),
@@ -31,7 +33,7 @@ TITLES = {
 def headline(context: Context) -> tuple[str, str]:
     """A title, and the study in one line."""
     study = context.study
-    features = ", ".join(label or _feature(f) for label, f in context.view.chosen)
+    features = ", ".join(label or feature_name(f) for label, f in context.view.chosen)
     try:
         stored = f"{len(study.simulations):,} simulations"
     except Exception:
@@ -48,7 +50,7 @@ def headline(context: Context) -> tuple[str, str]:
             f"{stored} of the prior · {trials}{features or 'raw outputs'} · {end}")
 
 
-def _feature(feature: Any) -> str:
+def feature_name(feature: Any) -> str:
     """A feature's name; for the user's own function, that function's."""
     if isinstance(feature, str):
         return feature
@@ -57,15 +59,14 @@ def _feature(feature: Any) -> str:
     return "own function" if name == "<lambda>" else str(name)
 
 
-def draws_of(context: Context) -> tuple[np.ndarray | None, str]:
-    """Posterior draws (n, d) of the observation, and a remark where there are several or none."""
+def samples_of(context: Context) -> tuple[Samples | None, str]:
+    """Posterior draws for one observation, and a remark where there are several or none."""
     samples = context.samples
     if samples is None:
         return None, "No observation was given: study.report(observed=…) shows its posterior."
     if samples.values.ndim == 3:
-        return samples.values[0], (f"{len(samples.values)} observations were given; shown is the "
-                                   "first.")
-    return samples.values, ""
+        return samples[0], f"{len(samples)} observations were given; shown is the first."
+    return samples, ""
 
 
 def verdicts(context: Context, checks: Checks) -> str:
@@ -96,7 +97,8 @@ def _sentence(words: str) -> str:
 def parameters(context: Context, checks: Checks) -> str:
     from inferkit.diagnose.common import contraction, prior_scale
 
-    draws, remark = draws_of(context)
+    samples, remark = samples_of(context)
+    draws = None if samples is None else samples.values
     truth = context.truth
     head = ["parameter", "unit", "prior", "posterior mean ± sd", "5–95 %", "contraction", "truth",
             "range: prior, posterior"]
@@ -104,36 +106,35 @@ def parameters(context: Context, checks: Checks) -> str:
         head.remove("truth")
     reference = _reference(context)
     shrink = None if draws is None else contraction(draws, prior_scale(context)[1] ** 2)
-    texts = _prior_texts(context)
+    texts = prior_texts(context)
     rows = []
     for j, name in enumerate(context.prior.names):
-        cells: list[Any] = [f"<td><b>{escape(name)}</b></td>",
-                            f"<td>{escape(context.prior.units.get(name, ''))}</td>",
-                            f"<td>{escape(texts[j])}</td>"]
+        cells: list[tuple[str, str]] = [("", f"<b>{escape(name)}</b>"),
+                                        ("", escape(context.prior.units.get(name, ""))),
+                                        ("", escape(texts[j]))]
         if draws is None or shrink is None:
-            cells += ["<td>–</td>"] * 3
+            cells += [("", "–")] * 3
         else:
             v = draws[:, j]
             low, high = np.quantile(v, [0.05, 0.95])
-            cells += [f'<td class="nowrap">{number(float(v.mean()))} ± {v.std(ddof=1):.2g}</td>',
-                      f'<td class="nowrap">{number(float(low))} to {number(float(high))}</td>',
-                      f'<td class="number">{max(shrink[j], -9.99):.0%}</td>']
+            cells += [("nowrap", f"{number(float(v.mean()))} ± {v.std(ddof=1):.2g}"),
+                      ("nowrap", f"{number(float(low))} to {number(float(high))}"),
+                      ("number", f"{max(shrink[j], -9.99):.0%}")]
         if truth is not None:
-            cells.append(f'<td class="number">{number(float(truth[j]))}</td>')
-        cells.append(f"<td>{_range(reference[:, j], draws, truth, j)}</td>")
-        rows.append("<tr>" + "".join(cells) + "</tr>")
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
+            cells.append(("number", number(float(truth[j]))))
+        cells.append(("", _range(reference[:, j], draws, truth, j)))
+        rows.append("".join(f'<td class="{kind}" data-label="{escape(label)}">{cell}</td>'
+                            for label, (kind, cell) in zip(head, cells)))
     constraints = [str(c) for c in getattr(context.prior, "constraints", ())]
     extra = note("Constraints of the prior: " + "; ".join(constraints)) if constraints else ""
-    return ((note(remark) if remark else "") + f'<div class="wide" tabindex="0"><table><thead><tr>'
-            f"{top}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>" + extra)
+    return (note(remark) if remark else "") + framed(head, rows) + extra
 
 
 def _reference(context: Context) -> np.ndarray:
     return context.prior.pack(context.prior.sample(2000, context.rng(20)))
 
 
-def _prior_texts(context: Context) -> list[str]:
+def prior_texts(context: Context) -> list[str]:
     if hasattr(context.prior, "describe"):
         return [re.sub(r", shape=\([\d, ]*\)", "", row.family) for row in context.prior.describe()]
     return [""] * context.prior.dim

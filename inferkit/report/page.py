@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from inferkit.diagnose import ORDER, Checks
 from inferkit.report.section import Section, escape
-from inferkit.report.style import DARK, LIGHT
+from inferkit.report.svg import DARK, LIGHT
 
 MEANING = {
     "FAIL": "Do not use this posterior yet",
@@ -61,7 +61,8 @@ td{overflow-wrap:break-word;min-width:5ch}th{white-space:nowrap}
 .number,.nowrap{white-space:nowrap;font-variant-numeric:tabular-nums}
 .prose td:last-child{overflow-wrap:anywhere}
 figure{margin:14px 0;break-inside:avoid}
-.picture svg{display:block;width:100%%;height:auto}
+.picture svg{display:block;width:100%%;height:auto;min-width:var(--least)}
+.on-narrow{display:none}
 .picture svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif!important}
 figcaption{font-size:.88rem;margin-top:4px;max-width:75ch}
 .range{position:relative;height:16px;min-width:130px}
@@ -72,10 +73,19 @@ figcaption{font-size:.88rem;margin-top:4px;max-width:75ch}
 pre{background:var(--card);padding:10px;border-radius:6px;overflow:auto;font-size:.82rem;
 max-height:28rem}
 footer{color:var(--muted);font-size:.85rem;margin:40px 0 24px}
-@media (max-width:520px){main,header{padding-left:12px;padding-right:12px}
-.badge b{font-size:1.4rem}h1{font-size:1.25rem}}
+@media screen and (max-width:600px){main,header{padding-left:12px;padding-right:12px}
+.badge b{font-size:1.4rem}h1{font-size:1.25rem}
+.on-wide{display:none}.on-narrow{display:block}
+.picture svg{min-width:0}.picture:focus svg{min-width:var(--least)}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}th{white-space:normal}
+td:last-child,.stack td{overflow-wrap:anywhere}.number,.nowrap{white-space:normal}
+.stack,.stack tbody,.stack tr,.stack td{display:block}.stack thead{display:none}
+.stack tr{border-bottom:1px solid var(--grid);padding:6px 0}
+.stack td{display:flex;justify-content:space-between;gap:12px;border:0;padding:1px 0;text-align:right}
+.stack td::before{content:attr(data-label);color:var(--muted);text-align:left;white-space:nowrap}
+.stack td:empty{display:none}.stack .range{flex:1;max-width:60%%}}
 @media print{body{font-size:11pt}nav{display:none}.wide{overflow:visible}
-.picture svg{min-width:0!important}pre{max-height:none;white-space:pre-wrap}
+.picture svg{min-width:0}pre{max-height:none;white-space:pre-wrap}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 

@@ -52,13 +52,15 @@ def section(context: Context, checks: Checks) -> str:
     study, info = context.study, context.posterior.info
     events = provenance.events(study.path)
     latest: dict[str, Any] = {}
+    versions: dict[str, str] = {}
     for e in events:
-        latest.update({k: e[k] for k in ("python", "versions", "machine", "git", "command") if k in e})
+        latest.update({k: e[k] for k in ("python", "machine", "git", "command") if k in e})
+        versions |= e.get("versions") or {}
     machine, git = latest.get("machine") or {}, latest.get("git")
     stored = len(study.simulations)
     rows = [
         ["versions", ", ".join([f"Python {latest.get('python', '?')}"] + [
-            f"{k} {v}" for k, v in (latest.get("versions") or {}).items()])],
+            f"{k} {v}" for k, v in versions.items()])],
         ["machine", ", ".join(str(v) for v in (
             machine.get("system"), machine.get("processor"),
             f"{machine['cores']} cores" if machine.get("cores") else None,

@@ -14,11 +14,22 @@ A plugin's hook returns sections made with these:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inferkit.report.style import escape, svg
+from inferkit import shown
+from inferkit.plot import style
+from inferkit.report.svg import svg
+from inferkit.shown import escape
+
+FIT = 3
+"""So many columns fit a narrow screen."""
+NARROW = 3.6
+"""The width of a narrow screen's picture, in inches of 100 pixels."""
+
+Layout = tuple[int, int, float, float]
+"""Rows and columns of axes, width and height."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +56,38 @@ def note(value: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
-    """A table; numbers are set to the right, and it scrolls by itself on a narrow screen."""
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in head)
-    body = "".join("<tr>" + "".join(_cell(v) for v in row) + "</tr>" for row in rows)
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (f'<div class="wide" tabindex="0"><table>{said}<thead><tr>{top}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")
+    """A table; numbers are set to the right.  One of many columns is a list on a narrow screen."""
+    made = ("".join(shown.cell(v, h) for v, h in zip(row, head)) for row in rows)
+    return framed(head, made, caption)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, (int, float)):
-        return f'<td class="number">{number(value)}</td>'
-    return f"<td>{escape(value)}</td>"
+def framed(head: Sequence[str], rows: Iterable[str], caption: str = "") -> str:
+    """A table of rows of `<td data-label="…">` cells."""
+    kind = "stack" if len(head) > FIT else ""
+    return f'<div class="wide" tabindex="0">{shown.framed(head, rows, caption, kind)}</div>'
 
 
-def number(value: float) -> str:
-    """Four digits, or thousands set apart."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.4g}" if value == value else "–"
+def figure(fig: Any, alt: str, caption: str = "", narrow: Any = None) -> str:
+    """A matplotlib Figure as inline SVG; `alt` says what it shows to those who cannot see it.
 
-
-def figure(fig: Any, alt: str, caption: str = "") -> str:
-    """A matplotlib Figure as inline SVG; `alt` says what it shows to those who cannot see it."""
+    narrow: the same drawn for a narrow screen.  Without it the picture shrinks there, and a tap
+    makes it large.
+    """
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (f'<figure><div class="wide picture" tabindex="0">{svg(fig, alt)}</div>'
-            f"{said}</figure>")
+    hide = " on-wide" if narrow is not None else ""
+    pictures = f'<div class="wide picture{hide}" tabindex="0">{svg(fig, alt)}</div>'
+    if narrow is not None:
+        pictures += f'<div class="picture on-narrow">{svg(narrow, alt, "narrow")}</div>'
+    return f"<figure>{pictures}{said}</figure>"
+
+
+def drawn(draw: Callable[[Any], Any], wide: Layout, narrow: Layout, alt: str, caption: str = "", *,
+          narrowly: Callable[[Any], Any] | None = None, **more: Any) -> str:
+    """A picture drawn twice, on the axes of a wide and of a narrow screen."""
+    figs = []
+    with style.drawing():
+        for layout, onto in ((wide, draw), (narrow, narrowly or draw)):
+            fig, axes = style.grid(*layout, **more)
+            onto(axes)
+            figs.append(fig)
+    return figure(figs[0], alt, caption, figs[1])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from inferkit import shown
 from inferkit.data import Ragged
 from inferkit.errors import StoreError
 from inferkit.store.shard import OK, STATUS, Rows, Shard
@@ -75,6 +76,19 @@ class Simulations:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{n:,} {k}" for k, n in self.counts.items() if n) or "none"
+        lines = [f"  {name:<16} {'ragged' if shape is None else shape} {dtype}"
+                 for name, (shape, dtype) in self.outputs.items()]
+        return "\n".join([f"{len(self):,} simulations ({told})", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = [(name, "ragged" if shape is None else str(shape), str(dtype))
+                for name, (shape, dtype) in self.outputs.items()]
+        counts = [(k, n) for k, n in self.counts.items() if n]
+        return shown.titled(f"{len(self):,} simulations", shown.table(["status", "rows"], counts),
+                            shown.table(["output", "shape of a row", "type"], rows))
 
     def select(self, rows: np.ndarray | slice) -> Simulations:
         """The table of some rows (a mask, positions or a slice), sharing the shards."""

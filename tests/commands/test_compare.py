@@ -34,6 +34,22 @@ def test_a_row_says_why_it_is_empty(study, monkeypatch, tmp_path):
     assert compared.picture(tmp_path / "c.png").stat().st_size > 5000
 
 
+def test_the_picture_shows_posteriors_over_each_other(study, monkeypatch, tmp_path):
+    drawn = {}
+    whole = ik.plot.compare
+
+    def compared(several, **more):
+        drawn.update(several)
+        return whole(several, **more)
+
+    monkeypatch.setattr(ik.plot, "compare", compared)
+    found = compare.run(study, ["abc-rejection", ik.estimator("abc-rejection", accept=0.3)])
+    found.picture(tmp_path / "c.png")
+    assert list(drawn) == ["abc-rejection", "abc-rejection (2)"]
+    for samples in drawn.values():
+        assert abs(samples["a"].mean() - 0.45) < 0.1
+
+
 def test_a_wrong_name_is_told_before_anything_trains(study):
     with pytest.raises(PluginError, match="did you mean 'abc-rejection'"):
         compare.run(study, ["abc-rejection", "abc-rejecton"])

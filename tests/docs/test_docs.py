@@ -71,6 +71,29 @@ def test_every_hook_is_documented_and_tested():
     assert {h for h in hooks if f"def {h}" not in tests} == set()
 
 
+def test_the_pictures_of_the_page_are_drawn(tmp_path, monkeypatch):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(tmp_path)
+    space = {"__name__": "documentation"}
+    for block in python_blocks("docs/plot.md"):
+        exec(compile(block, "docs/plot.md", "exec"), space)  # noqa: S102
+    assert Path("figure.pdf").stat().st_size > 5000 and len(plt.get_fignums()) == 7
+    plt.close("all")
+    space["study"].reporter.quiet = True
+    for name in ("pairs", "marginals", "traces", "prior_predictive", "ranks", "coverage", "tarp"):
+        assert getattr(space["study"].plot, name)() is not None
+    assert len(plt.get_fignums()) == 7
+    plt.close("all")
+    page = (ROOT / "docs/plot.md").read_text()
+    told = "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    there = set(ik.plot.__all__) - {"StudyPlots", "style", "failures", "generations"}
+    assert set(re.findall(r"`(\w+)`", told)) == there
+
+
 def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):

@@ -27,3 +27,11 @@ def test_parameters_that_trade_off():
     a, e = r.standard_normal(5000), 0.1 * r.standard_normal(5000)
     said = identified.words(np.stack([a, -a + e], axis=1), r.standard_normal((5000, 2)), ["a", "g"])
     assert "trade off against each other" in said[-1] and " + " in said[-1]
+
+
+def test_parameters_are_told_in_their_own_order():
+    r = np.random.default_rng(2)
+    prior = r.standard_normal((4000, 3))
+    said = identified.words(r.standard_normal((4000, 3)) * [0.2, 0.05, 0.1], prior, ["a", "b", "c"])
+    assert [said[0].index(f"{name} (") for name in "abc"] == sorted(
+        said[0].index(f"{name} (") for name in "abc")

@@ -100,6 +100,24 @@ def test_other_shapes_of_study(tmp_path, case):
         assert "8 of 12 parameters" in html
 
 
+def test_a_narrow_screen_has_pictures_and_lists_of_its_own(tmp_path, gaussian):
+    html, page = written(tmp_path, *gaussian)
+    narrow = re.findall(r'<div class="picture on-narrow"><svg [^>]*max-width:(\d+)px', html)
+    assert len(narrow) == html.count("<figure>") and set(narrow) == {"360"}
+    assert page.pictures == 2 * len(narrow)
+    wide = re.findall(r'class="wide picture on-wide" tabindex="0"><svg [^>]*max-width:(\d+)px', html)
+    assert len(wide) == len(narrow) and min(map(int, wide)) > 500
+    assert 'class="stack"' in html and 'data-label="contraction"' in html
+
+
+def test_parameters_stand_in_the_prior_s_order(tmp_path, gaussian):
+    context, checks = gaussian
+    html, _ = written(tmp_path, context, checks)
+    for label in re.findall(r'aria-label="([^"]*theta\[[^"]*)"', html):
+        told = re.findall(r"theta\[(\d)\]", label)
+        assert told == sorted(told), label
+
+
 def test_names_are_text_and_never_markup(tmp_path):
     prior = ik.Prior({"<b>&g$": ik.Normal(0, 1, unit="<i>&"), "_$x$y": ik.Uniform(0, 1)})
 
@@ -228,11 +246,14 @@ def test_tables_escape_and_format():
 
 
 PROBE = """<script>addEventListener("load",function(){
-document.body.dataset.pictures=Array.from(document.querySelectorAll("figure svg")).map(
-function(s){var b=s.getBoundingClientRect();return Math.round(b.width)+"x"+Math.round(b.height)
+document.body.dataset.pictures=Array.from(document.querySelectorAll("figure svg")).filter(
+function(s){return s.getBoundingClientRect().width}).map(function(s){
+var b=s.getBoundingClientRect();return Math.round(b.width)+"x"+Math.round(b.height)
 +":"+s.getBBox().width.toFixed(0)}).join(" ");
 document.body.dataset.images=document.querySelectorAll("svg image").length;
 document.body.dataset.overflow=document.documentElement.scrollWidth-document.documentElement.clientWidth;
+document.body.dataset.scrolled=Array.from(document.querySelectorAll(".wide,.picture")).filter(
+function(s){return s.scrollWidth>s.clientWidth+1}).length;
 document.body.dataset.sections=document.querySelectorAll("section h2").length;});</script>"""
 
 
@@ -253,12 +274,13 @@ def test_a_real_browser_shows_it(tmp_path, gaussian, width):
                           capture_output=True, text=True, timeout=120)
     data = dict(re.findall(r'data-(\w+)="([^"]*)"', done.stdout[done.stdout.index("<body"):][:2000]))
     sizes = data["pictures"].split()
-    assert len(sizes) == page.pictures
+    assert len(sizes) == html.count("<figure>")
     for told in sizes:
         size, _, box = told.partition(":")
         assert all(int(v) > 100 for v in size.split("x")) and int(box) > 100, told
     assert int(data["sections"]) == len(report.SECTIONS) - 1  # it has no arrays
     assert int(data["overflow"]) <= 0, "the page scrolls sideways"
+    assert int(data["scrolled"]) == 0, "something on the page scrolls sideways"
     import matplotlib.image
 
     pixels = matplotlib.image.imread(picture)

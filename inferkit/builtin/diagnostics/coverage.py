@@ -52,7 +52,8 @@ def check(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
         {"worst_error": float(error.ravel()[np.abs(error).argmax()]), "p": float(p.min())}
         | {f"coverage_{round(100 * v)}": float(held[:, i].mean() / m)
            for i, v in enumerate(levels)},
-        {"level": z, "coverage": np.array([ecdf(within[:, i], z) for i in range(d)]),
+        {"names": np.array(names), "level": z,
+         "coverage": np.array([ecdf(within[:, i], z) for i in range(d)]),
          "low": low, "high": high, "levels": levels, "held": held / m})
 
 

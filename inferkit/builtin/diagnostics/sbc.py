@@ -76,7 +76,8 @@ def check(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
         "sbc", status, evidence, remedy,
         f"{m:,} simulations that no estimator has seen, {draws.shape[1]:,} draws each",
         {"p": float(p.min()), "simulations": m},
-        {"z": z, "difference": np.array([ecdf(u[:, j], z) - z for j in range(d)]),
+        {"names": np.array(names), "z": z,
+         "difference": np.array([ecdf(u[:, j], z) - z for j in range(d)]),
          "low": low - z, "high": high - z, "p": p,
          "histogram": np.array([np.histogram(u[:, j], edges)[0] for j in range(d)])})
 

@@ -11,6 +11,7 @@ def inferkit_estimators():
         target="inferkit_bayesflow.estimator:BayesFlow",
         config="inferkit_bayesflow.config:BayesFlowConfig",
         gives=("samples", "log_prob"), accepts=("features", "arrays"), sets=True,
+        cites=("radev2023bayesflow", "radev2022bayesflow"),
     )
 
 

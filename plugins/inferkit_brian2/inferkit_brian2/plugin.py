@@ -11,6 +11,7 @@ def inferkit_simulators():
         target="inferkit_brian2.simulator:Neuron",
         config="inferkit_brian2.config:Brian2Config",
         batch_invariant=True,
+        cites=("stimberg2019brian",),
     )
 
 
@@ -25,6 +26,7 @@ def inferkit_estimators():
         amortised=False,
         rounds=True,
         needs_observed=True,
+        cites=("storn1997differential",),
     )
 
 

@@ -10,6 +10,7 @@ def inferkit_executors():
     yield ExecutorSpec(
         name="dask", summary="a Dask cluster: local, an existing scheduler, SLURM, PBS, LSF, …",
         target="inferkit_dask.executor:DaskExecutor", config="inferkit_dask.config:DaskConfig",
+        cites=("rocklin2015dask",),
     )
 
 

@@ -29,7 +29,7 @@ def inferkit_estimators():
         name="mrsds", summary="switching nonlinear dynamics of several regions and their messages",
         target="inferkit_mrsds.estimator:MRSDS", config="inferkit_mrsds.config:MRSDSConfig",
         consumes=("observations",), gives=("arrays",), accepts=("arrays", "ragged"), amortised=False,
-        needs_observed=True)
+        needs_observed=True, cites=("karniol2024modeling", "bradbury2018jax"))
 
 
 CHECKS = {

@@ -22,8 +22,16 @@ def precision(config: Any) -> Iterator[None]:
 class Draws:
     """Draws theta (n, d) of a sampler; more than there are come by repetition."""
 
-    def __init__(self, theta: np.ndarray, info: dict, meta: dict | None = None):
+    def __init__(self, theta: np.ndarray, info: dict, meta: dict | None = None,
+                 stats: Mapping[str, np.ndarray] | None = None):
         self.theta, self.info, self.meta = np.asarray(theta, np.float64), info, meta or {}
+        self.stats = dict(stats or {})  # (chains, draws) each, by ArviZ's names
+
+    @property
+    def chains(self) -> np.ndarray | None:
+        """(chains, draws, d) where theta is the chains one after the other."""
+        c, k = self.info.get("chains", 0), self.info.get("draws", 0)
+        return self.theta.reshape(c, k, -1) if c and c * k == len(self.theta) else None
 
     def sample(self, n: int, x: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         m = len(self.theta)
@@ -35,11 +43,13 @@ class Draws:
         return with_noise(self.meta.get("observation"), x, theta, rng)
 
     def state(self) -> tuple[dict, dict]:
-        return {"theta": self.theta}, {"info": self.info, **self.meta}
+        stats = {f"stats.{k}": np.asarray(v) for k, v in self.stats.items()}
+        return {"theta": self.theta, **stats}, {"info": self.info, **self.meta}
 
     @staticmethod
     def restore(arrays: dict, meta: dict, prior: Prior) -> Draws:
-        return Draws(arrays["theta"], meta["info"], {"observation": meta.get("observation")})
+        stats = {k.removeprefix("stats."): v for k, v in arrays.items() if k.startswith("stats.")}
+        return Draws(arrays["theta"], meta["info"], {"observation": meta.get("observation")}, stats)
 
 
 def with_noise(model: Mapping[str, Any] | None, x: Mapping[str, Any], theta: np.ndarray,

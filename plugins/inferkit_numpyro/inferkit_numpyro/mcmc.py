@@ -146,7 +146,9 @@ class Chains:
         if z.shape[1] >= 4:
             info["rhat"] = {n: float(split_gelman_rubin(chains[..., i]))
                             for i, n in enumerate(names)}
-        return Draws(theta, info, self.target.meta)
+        stats = {"diverging": held["diverging"].astype(bool), "energy": energy,
+                 "n_steps": held["num_steps"], "lp": -held["potential_energy"]}
+        return Draws(theta, info, self.target.meta, stats)
 
     # -- checkpoints -----------------------------------------------------------------------------
 

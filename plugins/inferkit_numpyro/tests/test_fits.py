@@ -80,6 +80,23 @@ def test_a_simulator_and_gaussian_noise_against_quadrature(tmp_path, name, setti
     assert posterior.info["likelihood"] == "simulator"
 
 
+def test_arviz_gets_the_chains_as_they_ran(tmp_path):
+    arviz = pytest.importorskip("arviz")
+    made = study(tmp_path, PRIOR, data())
+    nuts = ik.estimator("nuts", scale=0.1, **QUICK)
+    fitted = made.fit(nuts)
+    loaded = made.fit(nuts)
+    for posterior in (fitted, loaded):
+        told = posterior.sample(100).to_arviz()
+        assert told["posterior"]["tau"].shape == (2, 500)
+        assert told["sample_stats"]["energy"].shape == (2, 500)
+        assert int(told["sample_stats"]["diverging"].sum()) == posterior.info["divergences"]
+        mine, theirs = posterior.info["rhat"]["tau"], float(arviz.rhat(told, method="split")["tau"])
+        assert abs(mine - theirs) < 0.01
+    assert loaded.predict(30)["x"].shape == (30, 20)
+    assert abs(loaded.predict(200)["x"].std(axis=0).mean() - 0.1) < 0.05, "with the noise of the data"
+
+
 def test_the_noise_s_size_can_be_a_parameter(tmp_path):
     class Noisy(Decay):
         parameters = (*Decay.parameters, Parameter("sigma", default=0.1))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from inferkit.errors import ConfigError
 
+SBI = "tejero2020sbi"
 # All of sbi's but "zuko_ncsf", a density over angles: over numbers its integral is not 1.
 Flow = Literal["maf", "nsf", "maf_rqs", "mdn", "made", "zuko_nice", "zuko_maf", "zuko_nsf",
                "zuko_sospf", "zuko_naf", "zuko_unaf", "zuko_gf", "zuko_bpf"]
@@ -101,6 +102,15 @@ class NPEConfig(_Common):
         return mixed * self.ensemble
 
 
+    def abilities(self) -> dict:
+        rounds = super().abilities()
+        if self.rounds > 1:
+            paper = {"truncated": "deistler2022truncated", "A": "papamakarios2016fast",
+                     "B": "lueckmann2017flexible", "C": "greenberg2019automatic"}[self.variant]
+            rounds["cites"] = (SBI, *dict.fromkeys(("papamakarios2016fast", paper)))
+        return rounds
+
+
 @dataclass(frozen=True)
 class FMPEConfig(_Common):
     """layers: of the network that learns the flow's velocity.  steps: of the solver that samples."""
@@ -129,6 +139,14 @@ class _Sampled(_Common):
     chains: int = 100
     warmup: int = 60
 
+    @property
+    def papers(self) -> tuple[str, ...]:
+        return ("papamakarios2019sequential",)
+
+    def abilities(self) -> dict:
+        sampler = ("murray2010elliptical",) if self.sampler == "slice" else ()
+        return {**super().abilities(), "cites": (SBI, *self.papers, *sampler)}
+
 
 @dataclass(frozen=True)
 class NLEConfig(_Sampled):
@@ -150,3 +168,8 @@ class NREConfig(_Sampled):
     contrasts: int = 10
     gamma: float = 1.0
     balance: float = 100.0
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        return ({"A": "hermans2020likelihood", "B": "durkan2020contrastive",
+                 "C": "miller2022contrastive", "balanced": "delaunoy2022towards"}[self.variant],)

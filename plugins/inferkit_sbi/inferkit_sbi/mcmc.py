@@ -29,8 +29,12 @@ LogLikelihood = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def sample(log_l: LogLikelihood, observations: int, dim: int, n: int, chains: int, warmup: int,
-           rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-    """(observations, n, dim) draws, and the worst R-hat and least effective sample size."""
+           rng: np.random.Generator, keep: Callable[[np.ndarray], None] | None = None
+           ) -> tuple[np.ndarray, dict]:
+    """(observations, n, dim) draws, and the worst R-hat and least effective sample size.
+
+    keep: is handed the chains as they ran, (observations, chains, steps, dim).
+    """
     which = np.repeat(np.arange(observations), chains)
     z = _start(log_l, observations, dim, chains, rng)
     standard = np.zeros((observations, dim)), np.tile(np.eye(dim), (observations, 1, 1))
@@ -47,6 +51,8 @@ def sample(log_l: LogLikelihood, observations: int, dim: int, n: int, chains: in
         z = _step(log_l, z, which, *fitted, rng)
         kept[i] = z
     draws = kept.reshape(steps, observations, chains, dim).transpose(1, 2, 0, 3)
+    if keep is not None:
+        keep(draws)
     told = {"rhat": float(max(rhat(d) for d in draws)), "chains": chains, "steps": steps}
     # All chains evenly, whatever n is.
     flat = draws.transpose(0, 2, 1, 3).reshape(observations, steps * chains, dim)

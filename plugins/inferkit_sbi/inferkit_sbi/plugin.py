@@ -3,6 +3,7 @@
 from inferkit import DemoSpec, EstimatorSpec, hookimpl
 
 ARRAYS = ("features", "arrays")
+SBI = "tejero2020sbi"
 
 
 @hookimpl
@@ -10,27 +11,32 @@ def inferkit_estimators():
     yield EstimatorSpec(
         name="npe", summary="neural posterior estimation; amortised, or in rounds for one observation",
         target="inferkit_sbi.npe:NPE", config="inferkit_sbi.config:NPEConfig",
+        cites=(SBI, "papamakarios2016fast", "greenberg2019automatic"),
         aliases=("snpe", "tsnpe"), gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True,
         sets=True,
     )
     yield EstimatorSpec(
         name="fmpe", summary="flow-matching posterior estimation",
         target="inferkit_sbi.vector:FMPE", config="inferkit_sbi.config:FMPEConfig",
+        cites=(SBI, "wildberger2023flow"),
         gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, sets=True,
     )
     yield EstimatorSpec(
         name="npse", summary="neural posterior score estimation (diffusion)",
         target="inferkit_sbi.vector:NPSE", config="inferkit_sbi.config:NPSEConfig",
+        cites=(SBI, "sharrock2024sequential"),
         gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, sets=True,
     )
     yield EstimatorSpec(
         name="nle", summary="neural likelihood estimation; combines i.i.d. trials",
         target="inferkit_sbi.nle:NLE", config="inferkit_sbi.config:NLEConfig", aliases=("snle",),
+        cites=(SBI, "papamakarios2019sequential"),
         gives=("samples", "log_prob", "log_likelihood"), accepts=ARRAYS, rounds=True, iid=True,
     )
     yield EstimatorSpec(
         name="nre", summary="neural ratio estimation; combines i.i.d. trials",
         target="inferkit_sbi.nre:NRE", config="inferkit_sbi.config:NREConfig", aliases=("snre",),
+        cites=(SBI, "durkan2020contrastive"),
         gives=("samples", "log_prob"), accepts=ARRAYS, rounds=True, iid=True,
     )
 

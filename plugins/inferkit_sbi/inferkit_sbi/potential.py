@@ -39,6 +39,7 @@ class PotentialEngine:
         self.config, self.info = config, info
         self.together = info.get("trials", 1)  # trials in a simulation
         self.sampled: dict[str, float] = {}  # how the last sampling went: rhat, steps, khat, …
+        self.chains: np.ndarray | None = None  # (chains, steps, d) of it, for one observation
 
     def score(self, net: Any, z: torch.Tensor, x: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
@@ -88,15 +89,19 @@ class PotentialEngine:
         """(m, n, d) for m observations of T trials each: tensors (m, T, …)."""
         m, dim = len(trials[0]), self.space.dim
         log_l = lambda z, which: self.log_l(z, [t[which] for t in trials])  # noqa: E731
+        self.chains = None
         if self.config.sampler == "slice":
             z, told = mcmc.sample(log_l, m, dim, n, chains or self.config.chains,
-                                  self.config.warmup, rng)
+                                  self.config.warmup, rng, self._keep if m == 1 else None)
         elif self.config.sampler == "rejection":
             z, told = mcmc.reject(log_l, m, dim, n, rng)
         else:
             z, told = variational.sample(self, trials, n, rng)
         self.sampled = told
         return self.space.from_z(z.reshape(-1, dim)).reshape(z.shape)
+
+    def _keep(self, z: np.ndarray) -> None:
+        self.chains = self.space.from_z(z[0].reshape(-1, self.space.dim)).reshape(z[0].shape)
 
     def log_prob(self, theta: np.ndarray, x: Mapping[str, Any]) -> np.ndarray:
         trials = [t[None] for t in self._trials(x)]

@@ -389,3 +389,12 @@ def test_the_condition_reaches_every_dimension():
     for seed in range(20):
         torch.manual_seed(seed)
         assert conditioned(flow("maf", 2, 3, config), 2, 3)
+
+
+def test_papers_follow_the_settings():
+    def cites(name, **settings):
+        return set(ik.estimator(name, **settings).spec.cites)
+
+    assert "miller2022contrastive" in cites("nre", variant="C")
+    assert "murray2010elliptical" in cites("nle") - cites("nle", sampler="vi")
+    assert "deistler2022truncated" in cites("npe", rounds=2) - cites("npe")

@@ -55,6 +55,10 @@ def data(a, m, seed=1):
 def test_single_trials_multiply(tmp_path, name, sd):
     posterior = study(tmp_path, ik.estimator(name, **QUICK), 15, 500).fit()
     assert posterior.info["simulations"] == 450 and posterior.info["excluded"] == 0
+    told = posterior.sample(300, data(0.3, 15))
+    chains, steps = posterior.info["chains"], posterior.info["steps"]
+    assert told.chains.shape == (chains, steps, 1)
+    assert set(told.values.ravel()) <= set(told.chains.ravel())
     for a in (-1.0, 0.3):
         x = data(a, 15)
         mean, width = exact(x)

@@ -8,7 +8,7 @@ def inferkit_simulators():
     yield SimulatorSpec(
         name="tvb", summary="The Virtual Brain: any region simulation; compiled kernels where it can",
         target="inferkit_tvb.simulator:TVB", config="inferkit_tvb.config:TVBConfig",
-        batch_invariant=True)
+        batch_invariant=True, cites=("sanzleon2013virtual",))
 
 
 @hookimpl

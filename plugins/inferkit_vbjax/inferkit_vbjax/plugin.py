@@ -8,11 +8,11 @@ def inferkit_simulators():
     yield SimulatorSpec(
         name="vbjax", summary="whole-brain network of neural masses on JAX; batched, differentiable",
         target="inferkit_vbjax.simulator:Network", config="inferkit_vbjax.config:NetworkConfig",
-        differentiable=True)
+        differentiable=True, cites=("bradbury2018jax",))
     yield SimulatorSpec(
         name="vbjax-field", summary="neural field on the sphere, coupled by spherical harmonics",
         target="inferkit_vbjax.field:Field", config="inferkit_vbjax.config:FieldConfig",
-        differentiable=True)
+        differentiable=True, cites=("bradbury2018jax",))
 
 
 @hookimpl
