@@ -33,10 +33,7 @@ class Compiled:
         compiler()
         self.told = {"compiler": compiler()[1]}
         self._kernels: dict[frozenset, tuple[Equations, Any]] = {}
-        try:
-            eq = self.equations(frozenset())
-        except ex.Untranslatable as cause:
-            raise CannotRun(f"its equations hold {cause}") from cause
+        eq = self.equations(frozenset())
         double = c.precision == "float64" or (c.precision == "auto" and unbounded(eq))
         self.real: type = np.float64 if double else np.float32
         self.out: type = np.float64 if c.precision == "float64" else np.float32
@@ -77,6 +74,12 @@ class Compiled:
 
     def equations(self, free: frozenset) -> Equations:
         """The equations with what is fixed at 0 left out; `free` are the paths that vary."""
+        try:
+            return self._equations(free)
+        except ex.Untranslatable as cause:
+            raise CannotRun(f"its equations hold {cause}") from cause
+
+    def _equations(self, free: frozenset) -> Equations:
         c, sim, model = self.c, self.sim, self.sim.model
         grouped = {base for group, (base, _) in self.paths.groups.items() if group in free}
         known = {p: float(v.ravel()[0]) for p, v in self.paths.base.items()
