@@ -21,7 +21,7 @@ from inferkit_tvb.engines import CannotRun
 from inferkit_tvb.group import INPUTS, KINDS, Group
 from inferkit_tvb.outputs import Watched
 from inferkit_tvb.paths import NSIG, SCALE, SPEED, Paths, Values
-from inferkit_tvb.verify import unbounded, verify
+from inferkit_tvb.verify import Trial
 
 
 class Compiled:
@@ -34,11 +34,12 @@ class Compiled:
         self.told = {"compiler": compiler()[1]}
         self._kernels: dict[frozenset, tuple[Equations, Any]] = {}
         eq = self.equations(frozenset())
-        double = c.precision == "float64" or (c.precision == "auto" and unbounded(eq))
+        trial = Trial.of(self.example(), eq)
+        trial.check()
+        double = c.precision == "float64" or (c.precision == "auto" and not trial.single())
         self.real: type = np.float64 if double else np.float32
         self.out: type = np.float64 if c.precision == "float64" else np.float32
         self.told["precision"] = self.real.__name__
-        verify(self.example(), eq)
 
     def example(self) -> Any:
         """The model with the study's values, the first region's where they differ."""
@@ -47,7 +48,7 @@ class Compiled:
             part, _, name = path.partition(".")
             if part == "model":
                 old = getattr(model, name)
-                setattr(model, name, np.ravel(value)[:1].astype(old.dtype) if np.ndim(old)
+                setattr(model, name, np.resize(value, old.shape).astype(old.dtype) if np.ndim(old)
                         else bool(value))
         return model
 

@@ -118,7 +118,7 @@ class TVBConfig:
     (time, state variables, regions), or its .npy file.
     engine: "auto"; "compiled" kernels; "blocks", TVB with many sets as one block-diagonal network;
     "tvb", its own Simulator, one set at a time.  precision: of compiled kernels; "auto" is float32,
-    float64 for models whose state grows without bound (phases).
+    float64 for models that need it (phases, numerical derivatives).
     batch: parameter sets of one block-diagonal network.
     """
 

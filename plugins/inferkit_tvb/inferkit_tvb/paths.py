@@ -107,9 +107,10 @@ class Paths:
             thing, _, name = path.partition(".")
             old = self.fixed[path]
             new = np.asarray(value, getattr(old, "dtype", bool))
-            setattr(getattr(self.sim, thing), name, new.reshape(old.shape) if np.ndim(old)
-                    else bool(new))
-            self.fixed[path] = new
+            if new.size != np.size(old):
+                raise ConfigError(f"{path} has {new.size} values", allowed=f"{np.size(old)}")
+            self.fixed[path] = new = new.reshape(np.shape(old))
+            setattr(getattr(self.sim, thing), name, new if new.ndim else bool(new))
             return
         if path not in self.base:
             raise self.unknown(path)

@@ -47,6 +47,7 @@ W, D = connectome.synthetic(4).weights, connectome.synthetic(4).lengths
     (dict(defaults={"conduction_speed": 1.0}), ("no effect", "connectivity.speed")),
     (dict(defaults={"connectivity.tract_lengths": 1.0}), ("no effect",)),
     (dict(defaults={"model.eta": [1.0, 2.0]}), ("2 values", "one or 6")),
+    (dict(model="ZerlautAdaptationFirstOrder", defaults={"model.P_e": [1.0]}), ("1 values", "10")),
     (dict(defaults={"model.eta": "high"}), ("'high'", "numbers")),
     (dict(defaults={"integrator.noise.nsig": -0.1}), ("0 or more",)),
     (dict(regional=["model.zeta"]), ("model.zeta",)),
