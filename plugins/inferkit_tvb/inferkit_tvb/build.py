@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from inferkit_tvb.engines import CannotRun
+from inferkit_tvb.packing import cache_folder
 
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fwrapv", "-fno-math-errno",
          "-fno-trapping-math", "-ffp-contract=fast", "-w")
@@ -54,11 +55,6 @@ def processor() -> str:
         return platform.processor()
 
 
-def cache_folder() -> Path:
-    root = os.environ.get("INFERKIT_CACHE") or Path.home() / ".cache" / "inferkit"
-    return Path(root) / "tvb"
-
-
 def library(source: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
     command, version = compiler()
     flags = (*FLAGS, *(f"-D{d}" for d in defines))
@@ -67,7 +63,7 @@ def library(source: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
     try:
         try:
             made = build(source, (*command, *flags), cache_folder() / f"{key.hexdigest()}.so")
-        except OSError:  # a home that cannot be written to, or is full
+        except (OSError, RuntimeError):  # a home that cannot be written to, or is full
             made = build(source, (*command, *flags),
                          Path(tempfile.mkdtemp(prefix="inferkit-tvb-")) / "kernel.so")
         return ctypes.CDLL(str(made))
