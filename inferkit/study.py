@@ -85,6 +85,7 @@ class Study:
         self._posterior: Posterior | None = None
         self._runner: Any = None
         self._wanted = 0
+        self.may_simulate: int | None = None  # so many new simulations; None: as many as it takes
 
     def try_out(self, simulations: int = 1000) -> trying.Trial:
         """What `inferkit check` tells: 20 simulations that nothing keeps, and the cost of so many."""
@@ -304,7 +305,7 @@ class Study:
             inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
             self.log_likelihood, self.reporter.event, self._run, self.job,
-            self.executor,
+            self.executor, self._spend,
         )
 
     @staticmethod
@@ -321,8 +322,19 @@ class Study:
     def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False,
              first: Callable[[Progress], None] | None = None) -> Progress:
         spec: Any = self.simulator.spec
+        if self.may_simulate is not None:
+            self._spend(n - int((self.store.present(round) < n).sum()))
         return simulate.run(self.store, spec, self._runner, draw, round, n,
                             self.reporter, retry_failed, first)
+
+    def _spend(self, n: int) -> None:
+        """Take n from the new simulations that may run, where that is limited."""
+        if self.may_simulate is None or n == 0:
+            return
+        if n > self.may_simulate:
+            raise EstimatorError(f"this takes {n:,} new simulations, and {self.may_simulate:,} may run",
+                                 fix="inferkit compare RUN … --simulate 50000")
+        self.may_simulate -= n
 
     def _after_the_first(self, progress: Progress) -> None:
         """What the first rows teach, before many run."""

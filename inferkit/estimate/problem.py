@@ -75,6 +75,7 @@ class Problem:
     _run: Callable[[Callable, int, int], Any] | None = None
     _job: Callable[[], Job] | None = None
     executor: Component | None = None
+    spend: Callable[[int], None] = lambda n: None  # refuses new simulations where only so many may run
     _step: int = 0
 
     @property
@@ -142,6 +143,7 @@ class Problem:
         """
         if self._job is None:
             raise EstimatorError("this problem cannot simulate")
+        self.spend(n)
         matrix = np.asarray(proposal.sample(n, seeds.generator(self.seed, "theta", STREAM, step)))
         chunk = Chunk(f"stream-{step}", STREAM + step, np.arange(n), self.prior.unpack(matrix))
         receipt = run_chunk(replace(self._job(), store=None), chunk)

@@ -22,7 +22,8 @@ from inferkit.store.files import write_atomic
 
 FORMAT = 1
 IDENTITY, BEFORE, CODE = "store.json", "before", "code"
-MOVES = ("shards", "rounds", "derived", CODE, "damaged", "fits", "checks", "report.html", IDENTITY)
+MOVES = ("shards", "rounds", "derived", CODE, "damaged", "fits", "checks", "compare", "report.html",
+         IDENTITY)
 """What makes way when a run begins anew; the identity last, for until then it is a run."""
 EMPTY = (BEFORE, "lock", provenance.FILE, "study.toml", "study.folder", IDENTITY, CODE, "shards",
          "rounds", "derived")
