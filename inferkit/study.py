@@ -19,7 +19,7 @@ from inferkit import diagnose, estimate, features, posterior, provenance, report
 from inferkit import tryout as trying
 from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.data.settings import count_of, seed_of, timeout_of
-from inferkit.errors import ConfigError, EstimatorError, unknown_name
+from inferkit.errors import ConfigError, EstimatorError, names_keywords, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundness
 from inferkit.posterior import Posterior
@@ -50,6 +50,7 @@ class Study:
     accept_code: what another version of your code simulated counts as this study's (it is recorded).
     """
 
+    @names_keywords
     def __init__(self, simulator: Any = None, prior: Prior | None = None, *, features: Any = None,
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,

@@ -257,8 +257,9 @@ def _jobs(args: Any) -> int:
         store = Store.existing(run)
         for round in store.rounds():
             counts = {k: v for k, v in Simulations(store, round).counts.items() if v}
-            wanted = f" of {told.simulations:,}" if round == 0 else ""
-            print(f"round {round}: {sum(counts.values()):,}{wanted} rows, "
+            stored = sum(counts.values())
+            wanted = f" of {told.simulations:,}" if round == 0 and stored <= told.simulations else ""
+            print(f"round {round}: {stored:,}{wanted} rows, "
                   + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
         for fit in sorted((run / "fits").glob("*/posterior.json")):
             print(f"fit: {fit.parent.name}")
