@@ -389,3 +389,21 @@ def test_the_condition_reaches_every_dimension():
     for seed in range(20):
         torch.manual_seed(seed)
         assert conditioned(flow("maf", 2, 3, config), 2, 3)
+
+
+def test_an_undefined_observation_is_refused_before_a_likelihood_trains(tmp_path, monkeypatch):
+    from inferkit_sbi import nle
+
+    from inferkit.commands import compare
+
+    def latency(x):  # of a spike that some traces lack
+        return {"latency": np.where(x["x"][:, 0] > 0, x["x"][:, 0], np.nan), "rest": x["x"][:, 1]}
+
+    made = study(tmp_path, lambda t, rng: t["a"] + rng.normal(size=2), {"a": ik.Uniform(-1.0, 1.0)},
+                 "npe", n=100, features=[latency], observed=np.array([-1.0, 0.0]))
+    monkeypatch.setattr(nle, "ensemble", lambda *a, **k: pytest.fail("it trained"))
+    (row,) = compare.run(made, ["nle"]).rows
+    assert "undefined features" in row.reason and "npe" in row.reason
+    made.observed = None
+    with pytest.raises(pytest.fail.Exception, match="it trained"):  # for other observations
+        made.fit("nle")
