@@ -19,7 +19,7 @@ import numpy as np
 from inferkit import features, provenance, seeds, simulate
 from inferkit.data import Job
 from inferkit.diagnose import Status, Verdict
-from inferkit.errors import InferkitError
+from inferkit.errors import InferkitError, SimulatorError
 from inferkit.plugins.component import Own
 from inferkit.plugins.function import FunctionSimulator
 from inferkit.plugins.soundness import ROUNDING, difference, same
@@ -61,7 +61,11 @@ def run(study: Any, wanted: int) -> Trial:
     study.check_names()
     with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
         store = Store.create(Path(folder), study.identity)
-        table, progress = _rows(study, store)
+        try:
+            table, progress = _rows(study, store)
+        except SimulatorError as cause:  # all of them failed
+            trial.add("failures", "FAIL", cause.what, _takes_a_batch(study) or "mend the simulator")
+            return trial
         _cost(trial, study, table, progress, store, wanted)
         _failures(trial, table)
         _promises(trial, study, store)
@@ -84,6 +88,21 @@ def _rows(study: Any, store: Store) -> tuple[Simulations, Progress]:
     finally:
         executor.close()
     return Simulations(store, 0), progress
+
+
+def _takes_a_batch(study: Any) -> str:
+    """What to say of the user's own function that fails row by row and works on several at once."""
+    single = getattr(study.built, "single", study.built)
+    if not isinstance(single, FunctionSimulator) or single.vectorised:
+        return ""
+    draws = simulate.PriorDraws(study.prior, study.seed)(np.arange(3))
+    try:
+        result = single.function(draws, seeds.row_seeds(study.seed, 0, np.arange(3)))
+        sizes = {len(v) for v in (result.values() if isinstance(result, dict) else [result])}
+    except Exception:
+        return ""
+    return ("it takes a batch: ik.simulator(f, vectorised=True), vectorised = true in a study file"
+            if sizes == {3} else "")
 
 
 def _cost(trial: Trial, study: Any, table: Simulations, progress: Progress,

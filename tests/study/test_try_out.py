@@ -175,6 +175,17 @@ def test_the_second_arguments_name_says_how_it_is_called(tmp_path):
     assert ik.simulator(lambda theta, seeds: 0.0, vectorised=False)
 
 
+def test_a_function_that_takes_a_batch_and_does_not_say_so(tmp_path):
+    def batch(theta, noise):
+        return {"y": theta["a"][:, None] + seeds.normals(noise, (4,))}
+
+    told = study(tmp_path, batch).try_out()["failures"]
+    assert told.status == "FAIL" and "vectorised = true" in told.remedy
+    assert "not subscriptable" in told.evidence
+    told = study(tmp_path, lambda theta, rng: theta["c"]).try_out()["failures"]
+    assert told.status == "FAIL" and "KeyError: 'c'" in told.evidence and "vect" not in told.remedy
+
+
 @pytest.mark.parametrize("n", [1e2, np.int64(100), np.float64(100)])
 def test_a_number_of_simulations(tmp_path, n):
     assert study(tmp_path).simulate(n).done == 100
