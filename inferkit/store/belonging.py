@@ -91,7 +91,8 @@ def refused(path: Path, identity: dict, code: str) -> StoreError:
             + "\n    ".join(shown),
             allowed="the same code; comments, docstrings, formatting and annotations do not count",
             fix="undo the change or choose a new path; if it changes no result, accept it: "
-                "accept_code=True in ik.Study, or --accept-code (it is recorded)")
+                "accept_code=True in ik.Study, --accept-code of inferkit run, resume or sweep (it is "
+                "recorded)")
     return StoreError(
         f"{path} holds simulations of another study; since then changed:\n    "
         + "\n    ".join(list(differences(held, identity))[:12]),
