@@ -10,6 +10,7 @@ import pytest
 import inferkit as ik
 from inferkit import seeds
 from inferkit.errors import ConfigError, DataError
+from inferkit.plugins.soundness import difference
 
 
 def sound(theta, row_seeds):
@@ -149,6 +150,16 @@ def test_the_first_rows_of_a_run_show_noise_that_is_not_theirs(tmp_path, functio
         made.simulate(60)
     told = [str(w.message) for w in caught if "does not repeat" in str(w.message)]
     assert len(told) == (words is not None) and all(words in t for t in told)
+
+
+@pytest.mark.parametrize(("a", "b", "apart"), [
+    ([1.0, np.nan], [1.0, np.nan], 0.0), ([1.0, np.nan], [1.0, 2.0], np.inf), ([np.inf], [np.inf], 0.0),
+    ([2.0, 0.0], [2.0, 0.1], 0.05), ([], [], 0.0), ([1.0], [1.0, 2.0], np.inf), ([0.0], [0.0], 0.0)])
+def test_how_far_results_are_apart(a, b, apart):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = difference({"x": np.array(a)}, {"x": np.array(b)})
+    assert found == pytest.approx(apart)
 
 
 def test_a_costly_row_runs_once(tmp_path):
