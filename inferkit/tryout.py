@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import features, provenance, seeds, simulate
-from inferkit.data import Job
+from inferkit import estimate, features, provenance, seeds, simulate
+from inferkit.data import Dataset, Job, Trials
 from inferkit.diagnose import Status, Verdict
 from inferkit.errors import InferkitError, SimulatorError
 from inferkit.plugins.component import Own
@@ -58,6 +58,9 @@ class Trial:
 def run(study: Any, wanted: int) -> Trial:
     """Try the study; `wanted` is how many simulations the estimate of time and disk is for."""
     trial = Trial()
+    if "simulator" not in study.has:
+        _observations(trial, study)
+        return trial
     study.check_names()
     with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
         store = Store.create(Path(folder), study.identity)
@@ -71,6 +74,16 @@ def run(study: Any, wanted: int) -> Trial:
         _promises(trial, study, store)
         _outputs(trial, study, table.ok)
     return trial
+
+
+def _observations(trial: Trial, study: Any) -> None:
+    """What there is to try where an estimator learns from observations alone."""
+    try:
+        data = Dataset.of(study.observed if study.observed is not None else {})
+    except InferkitError as cause:
+        trial.add("observed", "FAIL", cause.what, cause.fix or cause.allowed or "")
+        return
+    trial.add("observed", "PASS", repr(data))
 
 
 def _rows(study: Any, store: Store) -> tuple[Simulations, Progress]:
@@ -218,6 +231,14 @@ def _outputs(trial: Trial, study: Any, good: Simulations) -> None:
         told = str(cause) if isinstance(cause, InferkitError) else f"{type(cause).__name__}: {cause}"
         trial.add("features", "FAIL", told, "mend it: simulations need none, every fit does")
         return
+    try:
+        estimate.check_pairing(
+            study.estimator.spec, study.simulator.spec, view, observed=True, has=study.has,
+            log_likelihood=study.log_likelihood is not None,
+            trials=study.trials is not None or isinstance(study.observed, Trials))
+    except InferkitError as cause:
+        trial.add("estimator", "FAIL", cause.what, "\n         ".join(filter(None, (
+            cause.allowed and f"allowed: {cause.allowed}", cause.fix))))
     still = [name for name, values in columns.items() if len(good) > 2 and _constant(values)]
     if still:
         trial.add("outputs", "WARN", f"{', '.join(still)} the same in all of {len(good)} simulations",

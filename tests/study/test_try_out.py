@@ -205,3 +205,19 @@ def test_a_number_of_simulations(tmp_path, n):
 def test_truth_is_of_parameters(tmp_path):
     with pytest.raises(ConfigError, match="parameter in truth 'taau'.*\n.*\n.*did you mean 'tau'"):
         study(tmp_path, truth={"taau": 1.0}, prior={"tau": ik.Uniform(0, 1)})
+
+
+def test_an_estimator_that_cannot_work_with_the_study_is_told(tmp_path):
+    told = study(tmp_path, estimator="nuts").try_out()["estimator"]
+    assert told.status == "FAIL" and "differentiable simulator" in told.evidence
+    assert "estimator" not in {v.name for v in study(tmp_path, estimator="abc-smc").try_out().verdicts}
+    assert not (tmp_path / "run").exists()  # a trial leaves nothing
+
+
+def test_observations_alone_are_looked_at(tmp_path):
+    kalman = ik.estimator("kalman", A=[[0.9]], C=[[1.0]], Q=[[0.1]], R=[[0.1]])
+    made = ik.Study(estimator=kalman, observed={"y": [np.zeros((30, 1)), np.zeros((20, 1))]},
+                    path=tmp_path / "run", quiet=True)
+    assert made.try_out().status == "PASS" and "2 trials" in made.try_out()["observed"].evidence
+    made.observed = {"y": "trace"}
+    assert made.try_out().status == "FAIL"
