@@ -298,7 +298,8 @@ class Study:
             if several and spec.needs_observed:
                 raise EstimatorError(f"{estimator.name!r} fits one observation at a time")
         fitted_for = inputs if spec.needs_observed or not spec.amortised else None
-        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table))
+        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table),
+                               self.store.attempt(0))
         folder = self.path / "fits" / tag
         folder.mkdir(parents=True, exist_ok=True)
         return estimate.Problem(
