@@ -158,7 +158,13 @@ def __getattr__(name: str) -> Any:
     if name == "plot":
         return importlib.import_module("inferkit.plot")
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'inferkit' has no attribute {name!r}")
+        near = None
+        if not name.startswith("_"):
+            from inferkit.errors import closest
+
+            near = closest(name, __all__)
+        raise AttributeError(f"module 'inferkit' has no attribute {name!r}"
+                             + (f"; did you mean {near!r}?" if near else ""))
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value

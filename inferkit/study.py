@@ -29,7 +29,7 @@ from inferkit import (
 from inferkit import tryout as trying
 from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.data.settings import count_of, seed_of, timeout_of
-from inferkit.errors import ConfigError, EstimatorError, unknown_name
+from inferkit.errors import ConfigError, EstimatorError, names_keywords, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundness
@@ -61,6 +61,7 @@ class Study:
     accept_code: what another version of your code simulated counts as this study's (it is recorded).
     """
 
+    @names_keywords
     def __init__(self, simulator: Any = None, prior: Prior | None = None, *, features: Any = None,
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
@@ -96,6 +97,7 @@ class Study:
         self._posterior: Posterior | None = None
         self._runner: Any = None
         self._wanted = 0
+        self.may_simulate: int | None = None  # so many new simulations; None: as many as it takes
 
     def try_out(self, simulations: int = 1000) -> trying.Trial:
         """What `inferkit check` tells: 20 simulations that nothing keeps, and the cost of so many."""
@@ -360,7 +362,8 @@ class Study:
             if several and spec.needs_observed:
                 raise EstimatorError(f"{estimator.name!r} fits one observation at a time")
         fitted_for = inputs if spec.needs_observed or not spec.amortised else None
-        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table))
+        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table),
+                               self.store.attempt(0))
         folder = self.path / "fits" / tag
         folder.mkdir(parents=True, exist_ok=True)
         return estimate.Problem(
@@ -368,7 +371,7 @@ class Study:
             inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
             self.log_likelihood, self.reporter.event, self._run, self.job,
-            self.executor,
+            self.executor, self._spend,
         )
 
     @staticmethod
@@ -385,8 +388,19 @@ class Study:
     def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False,
              first: Callable[[Progress], None] | None = None) -> Progress:
         spec: Any = self.simulator.spec
+        if self.may_simulate is not None:
+            self._spend(n - int((self.store.present(round) < n).sum()))
         return simulate.run(self.store, spec, self._runner, draw, round, n,
                             self.reporter, retry_failed, first)
+
+    def _spend(self, n: int) -> None:
+        """Take n from the new simulations that may run, where that is limited."""
+        if self.may_simulate is None or n == 0:
+            return
+        if n > self.may_simulate:
+            raise EstimatorError(f"this takes {n:,} new simulations, and {self.may_simulate:,} may run",
+                                 fix="inferkit compare RUN … --simulate 50000")
+        self.may_simulate -= n
 
     def _after_the_first(self, progress: Progress) -> None:
         """What the first rows teach, before many run."""

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import features, provenance, seeds, simulate
-from inferkit.data import Job
+from inferkit import estimate, features, provenance, seeds, simulate
+from inferkit.data import Dataset, Job, Trials
 from inferkit.diagnose import Status, Verdict
-from inferkit.errors import InferkitError
+from inferkit.errors import InferkitError, SimulatorError
 from inferkit.plugins.component import Own
 from inferkit.plugins.function import FunctionSimulator
 from inferkit.plugins.soundness import ROUNDING, difference, same
@@ -58,15 +58,32 @@ class Trial:
 def run(study: Any, wanted: int) -> Trial:
     """Try the study; `wanted` is how many simulations the estimate of time and disk is for."""
     trial = Trial()
+    if "simulator" not in study.has:
+        _observations(trial, study)
+        return trial
     study.check_names()
     with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
         store = Store.create(Path(folder), study.identity)
-        table, progress = _rows(study, store)
+        try:
+            table, progress = _rows(study, store)
+        except SimulatorError as cause:  # all of them failed
+            trial.add("failures", "FAIL", cause.what, _takes_a_batch(study) or "mend the simulator")
+            return trial
         _cost(trial, study, table, progress, store, wanted)
         _failures(trial, table)
         _promises(trial, study, store)
         _outputs(trial, study, table.ok)
     return trial
+
+
+def _observations(trial: Trial, study: Any) -> None:
+    """What there is to try where an estimator learns from observations alone."""
+    try:
+        data = Dataset.of(study.observed if study.observed is not None else {})
+    except InferkitError as cause:
+        trial.add("observed", "FAIL", cause.what, cause.fix or cause.allowed or "")
+        return
+    trial.add("observed", "PASS", repr(data))
 
 
 def _rows(study: Any, store: Store) -> tuple[Simulations, Progress]:
@@ -84,6 +101,21 @@ def _rows(study: Any, store: Store) -> tuple[Simulations, Progress]:
     finally:
         executor.close()
     return Simulations(store, 0), progress
+
+
+def _takes_a_batch(study: Any) -> str:
+    """What to say of the user's own function that fails row by row and works on several at once."""
+    single = getattr(study.built, "single", study.built)
+    if not isinstance(single, FunctionSimulator) or single.vectorised:
+        return ""
+    draws = simulate.PriorDraws(study.prior, study.seed)(np.arange(3))
+    try:
+        result = single.function(draws, seeds.row_seeds(study.seed, 0, np.arange(3)))
+        sizes = {len(v) for v in (result.values() if isinstance(result, dict) else [result])}
+    except Exception:
+        return ""
+    return ("it takes a batch: ik.simulator(f, vectorised=True), vectorised = true in a study file"
+            if sizes == {3} else "")
 
 
 def _cost(trial: Trial, study: Any, table: Simulations, progress: Progress,
@@ -199,6 +231,14 @@ def _outputs(trial: Trial, study: Any, good: Simulations) -> None:
         told = str(cause) if isinstance(cause, InferkitError) else f"{type(cause).__name__}: {cause}"
         trial.add("features", "FAIL", told, "mend it: simulations need none, every fit does")
         return
+    try:
+        estimate.check_pairing(
+            study.estimator.spec, study.simulator.spec, view, observed=True, has=study.has,
+            log_likelihood=study.log_likelihood is not None,
+            trials=study.trials is not None or isinstance(study.observed, Trials))
+    except InferkitError as cause:
+        trial.add("estimator", "FAIL", cause.what, "\n         ".join(filter(None, (
+            cause.allowed and f"allowed: {cause.allowed}", cause.fix))))
     still = [name for name, values in columns.items() if len(good) > 2 and _constant(values)]
     if still:
         trial.add("outputs", "WARN", f"{', '.join(still)} the same in all of {len(good)} simulations",

@@ -49,8 +49,10 @@ def to_toml(study: Any, simulations: int | None = None, observed: Any = None,
 
     def part(name: str, make: Callable[[], Any]) -> None:
         try:
-            told[name] = make()
-        except Exception as cause:  # whatever a user's object raises where it is pickled
+            value = schema.plain(make())
+            tomli_w.dumps({name: value})
+            told[name] = value
+        except Exception as cause:  # whatever a user's object raises, and what TOML has no word for
             if into is None:
                 raise
             why = cause.what if isinstance(cause, InferkitError) else f"{type(cause).__name__}: {cause}"
@@ -76,7 +78,8 @@ def to_toml(study: Any, simulations: int | None = None, observed: Any = None,
         part("prior", study.prior.to_config)
     if study.log_likelihood is not None and into is not None:
         missing["log_likelihood"] = "a function in Python"
-    told |= {"estimator": study.estimator.to_config(), "executor": study.executor.to_config()}
+    part("estimator", study.estimator.to_config)
+    part("executor", study.executor.to_config)
     if missing:
         told["missing"] = missing
     return tomli_w.dumps(schema.plain(told))

@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "several estimators on the same stored simulations")
     compare.add_argument("run_folder", metavar="RUN")
     compare.add_argument("estimators", nargs="+", metavar="ESTIMATOR")
+    compare.add_argument("--simulate", type=int, default=0, metavar="N", help="so many new simulations "
+                         "may run, for estimators that need their own (default: none)")
 
     sweep = command("sweep", _sweep, "a simulator's outcomes over a grid of its parameters")
     sweep.add_argument("file", help="a sweep file: [simulator], [grid], …")
@@ -205,10 +207,10 @@ def _compare(args: Any) -> int:
     from inferkit.commands import compare, study_file
 
     study, _ = study_file.reopen(args.run_folder)
-    compared = compare.run(study, args.estimators)
+    compared = compare.run(study, args.estimators, args.simulate)
     print(compared)
     print(f"picture: {compared.picture(study.path / 'compare.png')}")
-    return 0
+    return 130 if compared.stopped else 0
 
 
 def _sweep(args: Any) -> int:
@@ -255,8 +257,9 @@ def _jobs(args: Any) -> int:
         store = Store.existing(run)
         for round in store.rounds():
             counts = {k: v for k, v in Simulations(store, round).counts.items() if v}
-            wanted = f" of {told.simulations:,}" if round == 0 else ""
-            print(f"round {round}: {sum(counts.values()):,}{wanted} rows, "
+            stored = sum(counts.values())
+            wanted = f" of {told.simulations:,}" if round == 0 and stored <= told.simulations else ""
+            print(f"round {round}: {stored:,}{wanted} rows, "
                   + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
         for fit in sorted((run / "fits").glob("*/posterior.json")):
             print(f"fit: {fit.parent.name}")

@@ -72,6 +72,9 @@ def read(file: str | Path) -> tuple[Study, StudyFile]:
 
 
 def _parsed(file: Path) -> dict:
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder, no study file", fix=(
+            f"inferkit resume {file}" if (file / COPY).exists() else "inferkit init study.toml"))
     try:
         return tomllib.loads(file.read_text())
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from inferkit.data import Output, Parameter
-from inferkit.errors import ConfigError
+from inferkit.errors import ConfigError, names_keywords
 from inferkit.plugins import by_value, discovery, schema
 from inferkit.plugins.code_text import code_of, digest_of
 from inferkit.plugins.function import FunctionSimulator
@@ -215,6 +215,7 @@ def chosen(role: str, given: Any) -> Component:
     raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
 
 
+@names_keywords
 def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: bool = True,
                   batch_invariant: bool | None = None, name: str | None = None,
                   parameters: tuple[Parameter, ...] | None = None,

@@ -62,9 +62,12 @@ def difference(a: Mapping, b: Mapping) -> float:
         x, y = np.asarray(x), np.asarray(y)
         if x.shape != y.shape or x.dtype.kind not in "fiub":
             return float("inf")
-        scale = np.nanmax(np.abs(y.astype(float)), initial=1e-300)
-        off = np.nanmax(np.abs(x.astype(float) - y), initial=0.0)
-        worst = max(worst, float(off / scale))
+        x, y = x.astype(float), y.astype(float)
+        if (np.isnan(x) != np.isnan(y)).any():
+            return float("inf")
+        with np.errstate(invalid="ignore"):
+            scale, off = (np.fmax.reduce(np.abs(v), axis=None, initial=0.0) for v in (y, x - y))
+        worst = max(worst, float(off / max(scale, 1e-300)))
     return worst
 
 

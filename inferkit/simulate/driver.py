@@ -83,7 +83,7 @@ def run(store: Store, spec: SimulatorSpec, executor: Executor,
     if retry_failed:
         table = Simulations(store, round)
         present = table.ok.index
-        attempt = 1 + max((s.attempt for s in store.shards()), default=0)
+        attempt = 1 + store.attempt(round)
     todo = np.setdiff1d(np.arange(n), present, assume_unique=True)
     progress = Progress(round, n, n - len(todo))
     if len(todo):

@@ -22,7 +22,8 @@ from inferkit.store.files import write_atomic
 
 FORMAT = 1
 IDENTITY, BEFORE, CODE = "store.json", "before", "code"
-MOVES = ("shards", "rounds", "derived", CODE, "damaged", "fits", "checks", "report.html", IDENTITY)
+MOVES = ("shards", "rounds", "derived", CODE, "damaged", "fits", "checks", "compare", "report.html",
+         IDENTITY)
 """What makes way when a run begins anew; the identity last, for until then it is a run."""
 EMPTY = (BEFORE, "lock", provenance.FILE, "study.toml", "study.folder", IDENTITY, CODE, "shards",
          "rounds", "derived")
@@ -90,7 +91,8 @@ def refused(path: Path, identity: dict, code: str) -> StoreError:
             + "\n    ".join(shown),
             allowed="the same code; comments, docstrings, formatting and annotations do not count",
             fix="undo the change or choose a new path; if it changes no result, accept it: "
-                "accept_code=True in ik.Study, or --accept-code (it is recorded)")
+                "accept_code=True in ik.Study, --accept-code of inferkit run, resume or sweep (it is "
+                "recorded)")
     return StoreError(
         f"{path} holds simulations of another study; since then changed:\n    "
         + "\n    ".join(list(differences(held, identity))[:12]),

@@ -201,6 +201,10 @@ class Store:
         found = [s.index for s in self.shards() if s.round == round and s.attempt >= attempt]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
+    def attempt(self, round: int) -> int:
+        """The latest attempt at a round's rows."""
+        return max((s.attempt for s in self.shards() if s.round == round), default=0)
+
     def rounds(self) -> list[int]:
         return sorted({s.round for s in self.shards()})
 

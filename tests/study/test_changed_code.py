@@ -77,6 +77,15 @@ def test_failures_alone_run_again(tmp_path):
     assert mended.simulate(60, retry_failed=True).done == 0
 
 
+def test_a_fit_learns_from_what_was_run_again(tmp_path):
+    study(tmp_path).simulate(300)
+    first = study(tmp_path).fit()
+    mended = study(tmp_path, WORKS, accept_code=True)
+    assert mended.fit().info["fit"] == first.info["fit"]
+    mended.simulate(300, retry_failed=True)
+    assert mended.fit().info["simulations"] > first.info["simulations"] + 50
+
+
 @pytest.mark.parametrize("change", [{"model": WORKS}, {"low": 0.0}])
 def test_where_all_failed_the_run_begins_anew(tmp_path, change, capsys):
     with pytest.raises(SimulatorError, match="begins anew"):

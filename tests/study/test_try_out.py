@@ -10,6 +10,7 @@ import pytest
 import inferkit as ik
 from inferkit import seeds
 from inferkit.errors import ConfigError, DataError
+from inferkit.plugins.soundness import difference
 
 
 def sound(theta, row_seeds):
@@ -151,6 +152,16 @@ def test_the_first_rows_of_a_run_show_noise_that_is_not_theirs(tmp_path, functio
     assert len(told) == (words is not None) and all(words in t for t in told)
 
 
+@pytest.mark.parametrize(("a", "b", "apart"), [
+    ([1.0, np.nan], [1.0, np.nan], 0.0), ([1.0, np.nan], [1.0, 2.0], np.inf), ([np.inf], [np.inf], 0.0),
+    ([2.0, 0.0], [2.0, 0.1], 0.05), ([], [], 0.0), ([1.0], [1.0, 2.0], np.inf), ([0.0], [0.0], 0.0)])
+def test_how_far_results_are_apart(a, b, apart):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = difference({"x": np.array(a)}, {"x": np.array(b)})
+    assert found == pytest.approx(apart)
+
+
 def test_a_costly_row_runs_once(tmp_path):
     log = tmp_path / "calls"
 
@@ -175,6 +186,17 @@ def test_the_second_arguments_name_says_how_it_is_called(tmp_path):
     assert ik.simulator(lambda theta, seeds: 0.0, vectorised=False)
 
 
+def test_a_function_that_takes_a_batch_and_does_not_say_so(tmp_path):
+    def batch(theta, noise):
+        return {"y": theta["a"][:, None] + seeds.normals(noise, (4,))}
+
+    told = study(tmp_path, batch).try_out()["failures"]
+    assert told.status == "FAIL" and "vectorised = true" in told.remedy
+    assert "not subscriptable" in told.evidence
+    told = study(tmp_path, lambda theta, rng: theta["c"]).try_out()["failures"]
+    assert told.status == "FAIL" and "KeyError: 'c'" in told.evidence and "vect" not in told.remedy
+
+
 @pytest.mark.parametrize("n", [1e2, np.int64(100), np.float64(100)])
 def test_a_number_of_simulations(tmp_path, n):
     assert study(tmp_path).simulate(n).done == 100
@@ -183,3 +205,19 @@ def test_a_number_of_simulations(tmp_path, n):
 def test_truth_is_of_parameters(tmp_path):
     with pytest.raises(ConfigError, match="parameter in truth 'taau'.*\n.*\n.*did you mean 'tau'"):
         study(tmp_path, truth={"taau": 1.0}, prior={"tau": ik.Uniform(0, 1)})
+
+
+def test_an_estimator_that_cannot_work_with_the_study_is_told(tmp_path):
+    told = study(tmp_path, estimator="nuts").try_out()["estimator"]
+    assert told.status == "FAIL" and "differentiable simulator" in told.evidence
+    assert "estimator" not in {v.name for v in study(tmp_path, estimator="abc-smc").try_out().verdicts}
+    assert not (tmp_path / "run").exists()  # a trial leaves nothing
+
+
+def test_observations_alone_are_looked_at(tmp_path):
+    kalman = ik.estimator("kalman", A=[[0.9]], C=[[1.0]], Q=[[0.1]], R=[[0.1]])
+    made = ik.Study(estimator=kalman, observed={"y": [np.zeros((30, 1)), np.zeros((20, 1))]},
+                    path=tmp_path / "run", quiet=True)
+    assert made.try_out().status == "PASS" and "2 trials" in made.try_out()["observed"].evidence
+    made.observed = {"y": "trace"}
+    assert made.try_out().status == "FAIL"

@@ -146,6 +146,14 @@ def test_what_cannot_be_written_down_is_told(tmp_path):
     assert study_file.look(tmp_path / "r").missing["log_likelihood"] == "a function in Python"
 
 
+def test_a_setting_that_toml_has_no_word_for_is_told(tmp_path, monkeypatch):
+    made = ik.Study(three, ik.Prior({"a": ik.Uniform(0, 1)}), path=tmp_path / "r", quiet=True,
+                    executor=ik.executor("local", workers=0))
+    monkeypatch.setattr(type(made.estimator), "to_config", lambda self: {"name": "x", "at": [None]})
+    assert made.simulate(3).done == 3
+    assert "NoneType" in study_file.look(tmp_path / "r").missing["estimator"]
+
+
 def test_a_file_of_the_users_own_stays(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "r/study.toml").write_text("# mine\n")
