@@ -181,15 +181,19 @@ class Study:
         saved = self._checks_file(self.context(observed))
         return diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
 
-    def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
-        """One offline HTML file; the checks are run first if they have not been."""
+    def report(self, path: str | Path | None = None, observed: Any = None, *, figures: bool = False
+               ) -> Path:
+        """One offline HTML file; the checks are run first if they have not been.
+
+        figures: its pictures (PDF, PNG) and tables (CSV, LaTeX) as files too, in report_files.
+        """
         file = Path(path) if path else self.path / "report.html"
         context = self.context(observed)
         self.store.refuse_damage()
         checks = self.checks(observed)
         # The predictive simulations may still have to run.
         with self.store.writing(), self._executor():
-            return report.write(file, context, checks)
+            return report.write(file, context, checks, figures)
 
     def _checks_file(self, context: diagnose.Context) -> Path:
         """Where a fit's checks for one observation are kept."""
