@@ -27,6 +27,7 @@ from inferkit.report import (
     pairs,
     predictive,
     provenance,
+    several,
 )
 from inferkit.report.section import Section, collecting, figure, note, table, text
 from inferkit.store import write_atomic
@@ -36,10 +37,10 @@ __all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
 BOTH = {"simulator", "parameters"}
 SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it cannot do without
     "Verdicts": (overview.verdicts, set()),
-    "Parameters": (overview.parameters, {"parameters"}),
-    "Posterior": (pairs.section, {"parameters"}),
+    "Parameters": (several.each(overview.parameters), {"parameters"}),
+    "Posterior": (several.each(pairs.section), {"parameters"}),
     "Posterior arrays": (arrays.section, {"arrays"}),
-    "Posterior predictive": (predictive.section, BOTH),
+    "Posterior predictive": (several.each(predictive.section, costly=True), BOTH),
     "Prior predictive": (predictive.prior, BOTH),
     "Calibration": (calibration.section, BOTH),
     "Failed simulations": (computation.failures, BOTH),
@@ -73,7 +74,7 @@ def write(path: str | Path, context: Context, checks: Checks, figures: bool = Fa
         for title, (make, needs) in SECTIONS.items() if needs <= context.has))
     at = len(sections) - 2  # plugins' sections go before timings and provenance
     sections[at:at] = list(built(_from_plugins(context)))
-    html = page.render(overview.headline(context), checks, sections)
+    html = page.render(overview.headline(context), checks, sections, several.menu(context))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, [html.encode()])
     write_atomic(file.with_suffix(".bib"), [methods.bibtex(context, checks).encode()])

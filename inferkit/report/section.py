@@ -35,6 +35,7 @@ Layout = tuple[int, int, float, float]
 
 
 _KEPT: ContextVar[list[Any] | None] = ContextVar("kept", default=None)
+_WITHIN: ContextVar[str] = ContextVar("within", default="")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def figure(fig: Any, alt: str, caption: str = "", narrow: Any = None) -> str:
     narrow: the same drawn for a narrow screen.  Without it the picture shrinks there, and a tap
     makes it large.
     """
+    alt = f"{alt}, {_WITHIN.get()}" if _WITHIN.get() else alt  # no two pictures have one name
     if (kept := _KEPT.get()) is not None:
         kept.append(fig)
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
@@ -97,6 +99,16 @@ def collecting(wanted: bool) -> Iterator[list[Any]]:
         yield kept
     finally:
         _KEPT.reset(token)
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """Pictures made meanwhile are of this observation, and say so."""
+    token = _WITHIN.set(what)
+    try:
+        yield
+    finally:
+        _WITHIN.reset(token)
 
 
 def drawn(draw: Callable[[Any], Any], wide: Layout, narrow: Layout, alt: str, caption: str = "", *,
