@@ -130,8 +130,7 @@ class Study:
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
-                          **provenance.environment(provenance.backends(
-                              self.simulator.spec.package, self.executor.spec.package)))
+                          **provenance.environment(self._backends()))
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -267,6 +266,13 @@ class Study:
         return features.View(features.choose(self.features, self._folder),
                              features.outputs_of(self.built, self.simulations, self.trials),
                              self.trials)
+
+    def _backends(self) -> dict[str, str]:
+        """The packages that simulate: a plugin's with what they require, or what own code imports."""
+        one = getattr(self.simulator, "inner", self.simulator)
+        own = getattr(getattr(one, "thing", None), "function", None)
+        return provenance.backends(one.spec.package, self.executor.spec.package,
+                                   *provenance.used_by(own))
 
     def job(self) -> Job:
         return Job(self.simulator.reference(), self.seed, self.store.key, self.timeout,
