@@ -15,6 +15,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 FILE = "sessions.jsonl"
@@ -70,6 +71,15 @@ def backends(*packages: str) -> dict[str, str]:
             continue
         names += [re.split(r"[^\w.-]", n)[0] for n in needed if "extra ==" not in n]
     return dict.fromkeys(names, "")
+
+
+def used_by(function: Any) -> list[str]:
+    """The installed packages whose modules a function of the user's names (`import jax`, say)."""
+    code, world = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    named = [world.get(n) for n in code.co_names] if code is not None else []
+    roots = {str(getattr(v, "__name__" if isinstance(v, ModuleType) else "__module__", "") or "")
+             .partition(".")[0] for v in named}
+    return sorted(r for r in roots - {"builtins", "__main__", ""} if version(r) != "not installed")
 
 
 def version(package: str) -> str:

@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LEFT = 'style="text-align:left"'
+
 
 def escape(value: Any) -> str:
     return html.escape(str(value), quote=True)
@@ -19,8 +21,9 @@ def number(value: float) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> str:
-    """An escaped table; numbers are set to the right by the report."""
-    return framed(head, ("".join(map(cell, row)) for row in rows), caption)
+    """An escaped table for a notebook, whose own style sets all to the right: words go left."""
+    made = framed(head, ("".join(map(cell, row)) for row in rows), caption)
+    return made.replace("<td>", f"<td {LEFT}>").replace('<th scope="col">', f'<th scope="col" {LEFT}>')
 
 
 def framed(head: Sequence[str], rows: Iterable[str], caption: str = "", kind: str = "") -> str:
@@ -47,8 +50,8 @@ def titled(title: str, *parts: str) -> str:
 
 def facts(rows: Iterable[tuple[str, Any]]) -> str:
     """A table of two columns; what is empty is left out."""
-    body = "".join(f"<tr><th scope=\"row\" style=\"text-align:left\">{escape(k)}</th>"
-                   f"<td style=\"text-align:left\">{escape(v)}</td></tr>" for k, v in rows if v)
+    body = "".join(f'<tr><th scope="row" {LEFT}>{escape(k)}</th><td {LEFT}>{escape(v)}</td></tr>'
+                   for k, v in rows if v)
     return f"<table><tbody>{body}</tbody></table>"
 
 

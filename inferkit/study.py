@@ -161,8 +161,7 @@ class Study:
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
                           code=self.identity["simulator"].get("code"),
-                          **provenance.environment(provenance.backends(
-                              self.simulator.spec.package, self.executor.spec.package)))
+                          **provenance.environment(self._backends()))
         return progress
 
     def fit(self, estimator: Any = None, *, observed: Any = None, refit: bool = False) -> Posterior:
@@ -214,15 +213,19 @@ class Study:
         saved = self._checks_file(self.context(observed))
         return diagnose.Checks.load(saved) if saved.exists() else self.check(observed)
 
-    def report(self, path: str | Path | None = None, observed: Any = None) -> Path:
-        """One offline HTML file; the checks are run first if they have not been."""
+    def report(self, path: str | Path | None = None, observed: Any = None, *, figures: bool = False
+               ) -> Path:
+        """One offline HTML file; the checks are run first if they have not been.
+
+        figures: its pictures (PDF, PNG) and tables (CSV, LaTeX) as files too, in report_files.
+        """
         file = Path(path) if path else self.path / "report.html"
         context = self.context(observed)
         self.store.refuse_damage()
         checks = self.checks(observed)
         # The predictive simulations may still have to run.
         with self.store.writing(), self._executor():
-            return report.write(file, context, checks)
+            return report.write(file, context, checks, figures)
 
     def _checks_file(self, context: diagnose.Context) -> Path:
         """Where a fit's checks for one observation are kept."""
@@ -297,6 +300,13 @@ class Study:
         return features.View(features.choose(self.features, self._folder),
                              features.outputs_of(self.built, self.simulations, self.trials),
                              self.trials)
+
+    def _backends(self) -> dict[str, str]:
+        """The packages that simulate: a plugin's with what they require, or what own code imports."""
+        one = getattr(self.simulator, "inner", self.simulator)
+        own = getattr(getattr(one, "thing", None), "function", None)
+        return provenance.backends(one.spec.package, self.executor.spec.package,
+                                   *provenance.used_by(own))
 
     def job(self) -> Job:
         reference, spec = self.simulator.reference(), self.executor.spec

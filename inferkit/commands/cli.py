@@ -80,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run_folder", metavar="RUN")
     report.add_argument("--estimator", help="in place of the file's")
     report.add_argument("-o", "--output", help="where to (default: RUN/report.html)")
+    report.add_argument("--figures", action="store_true",
+                        help="pictures (PDF, PNG) and tables (CSV, LaTeX) as files beside it")
 
     compare = command("compare", _compare, "several estimators on the same stored simulations")
     compare.add_argument("run_folder", metavar="RUN")
@@ -199,7 +201,10 @@ def _report(args: Any) -> int:
 
     study, _ = study_file.reopen(args.run_folder)
     study.fit(args.estimator)
-    print(f"report: {study.report(args.output)}")
+    file = study.report(args.output, figures=args.figures)
+    print(f"report: {file}")
+    if args.figures:
+        print(f"files:  {file.with_name(file.stem + '_files')}")
     return 0
 
 

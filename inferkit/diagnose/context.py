@@ -127,6 +127,25 @@ class Context:
         return self.posterior.sample(2000, self.observed, seed=self.study.seed)
 
     @cached_property
+    def singles(self) -> list[Context]:
+        """One of these for each of several observations, with its share of the draws."""
+        if self.samples is None or self.samples.values.ndim == 2:
+            return []
+        return [self._single(i) for i in range(len(self.samples))]
+
+    def _single(self, i: int) -> Context:
+        given = self.observed
+        if isinstance(given, Mapping):
+            given = {name: value[i] for name, value in given.items()}
+        elif given is not None:
+            given = given[i]
+        one = Context(self.study, self.posterior, given)
+        assert self.samples is not None
+        one.__dict__["samples"] = self.samples[i]  # the same draws as of all together
+        one.__dict__["truth"] = None  # it is of one of them, and nobody says of which
+        return one
+
+    @cached_property
     def truth(self) -> np.ndarray | None:
         """The true parameters (d,) behind synthetic data, where they are known."""
         told = self.study.truth
@@ -214,7 +233,7 @@ class Context:
         if observed is None and self.view.raw and held is not None and not isinstance(held, Dataset):
             observed = {k: v[0] for k, v in held.items()
                         if k != features.FEATURES}
-        if observed is None:
+        if observed is None or _listed(observed):
             return None
         if isinstance(observed, Trials):
             observed = observed.x
@@ -230,6 +249,12 @@ class Context:
             ragged = self.view.outputs[name].shape is None
             pooled[name] = rows[0] if ragged else np.mean(np.asarray(rows, dtype=float), axis=0)
         return pooled
+
+
+def _listed(observed: Any) -> bool:
+    """Whether it is several observations, one by one."""
+    return isinstance(observed, (list, tuple)) and any(
+        isinstance(o, (Mapping, Trials)) for o in observed)
 
 
 def _pooled(x: Mapping[str, Any], m: int) -> dict[str, Any]:

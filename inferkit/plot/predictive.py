@@ -73,6 +73,9 @@ def by_name(observed: Any, outputs: Mapping[str, Output], trials: int | None = N
         observed = observed.x
     if observed is None:
         return {}
+    if isinstance(observed, (list, tuple)) and any(isinstance(o, Mapping) for o in observed):
+        raise ConfigError(f"{len(observed)} observations, and a picture shows one",
+                          fix="plot.traces(posterior.predict(200, observed[0]), observed[0])")
     if not isinstance(observed, Mapping):
         observed = {next(iter(outputs)): observed}
     if not several:

@@ -66,7 +66,8 @@ def table(prior: Joint) -> str:
 
 def html(prior: Joint) -> str:
     """The same for notebooks, with means and quantiles."""
-    rows = [(r.name, r.unit, r.family, r.mean, r.q05, r.q95) for r in describe(prior)]
+    rows = [(r.name, r.unit, r.family, r.mean if abs(r.mean) > 1e-9 * (r.q95 - r.q05) else 0.0, r.q05,
+             r.q95) for r in describe(prior)]
     more = [f"where {constraint}" for constraint in prior.constraints]
     more += [f"given {name} = {value.tolist()}" for name, value in prior.fixed.items()]
     return shown.titled(

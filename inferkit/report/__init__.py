@@ -19,6 +19,7 @@ from inferkit.report import (
     arrays,
     calibration,
     computation,
+    files,
     methods,
     model,
     overview,
@@ -26,8 +27,9 @@ from inferkit.report import (
     pairs,
     predictive,
     provenance,
+    several,
 )
-from inferkit.report.section import Section, figure, note, table, text
+from inferkit.report.section import Section, collecting, figure, note, table, text
 from inferkit.store import write_atomic
 
 __all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
@@ -35,10 +37,10 @@ __all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
 BOTH = {"simulator", "parameters"}
 SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it cannot do without
     "Verdicts": (overview.verdicts, set()),
-    "Parameters": (overview.parameters, {"parameters"}),
-    "Posterior": (pairs.section, {"parameters"}),
+    "Parameters": (several.each(overview.parameters), {"parameters"}),
+    "Posterior": (several.each(pairs.section), {"parameters"}),
     "Posterior arrays": (arrays.section, {"arrays"}),
-    "Posterior predictive": (predictive.section, BOTH),
+    "Posterior predictive": (several.each(predictive.section, costly=True), BOTH),
     "Prior predictive": (predictive.prior, BOTH),
     "Calibration": (calibration.section, BOTH),
     "Failed simulations": (computation.failures, BOTH),
@@ -50,17 +52,34 @@ SECTIONS: dict[str, tuple[Any, set[str]]] = {  # what each draws, and what it ca
 }
 
 
-def write(path: str | Path, context: Context, checks: Checks) -> Path:
-    """Write the report, and its references beside it; a reader sees a whole file or the one before."""
+def write(path: str | Path, context: Context, checks: Checks, figures: bool = False) -> Path:
+    """Write the report, and its references beside it; a reader sees a whole file or the one before.
+
+    figures: the pictures and tables as files too, in a folder beside it ("report_files").
+    """
     file = Path(path)
-    sections = [_guarded(title, lambda make=make: make(context, checks))
-                for title, (make, needs) in SECTIONS.items() if needs <= context.has]
+    drawn: list[tuple[str, Any]] = []
+
+    def built(make: Iterator[Section]) -> Iterator[Section]:
+        while True:
+            with collecting(figures) as kept:
+                section = next(make, None)
+            if section is None:
+                return
+            drawn.extend((section.id, fig) for fig in kept)
+            yield section
+
+    sections = list(built(
+        _guarded(title, lambda make=make: make(context, checks))
+        for title, (make, needs) in SECTIONS.items() if needs <= context.has))
     at = len(sections) - 2  # plugins' sections go before timings and provenance
-    sections[at:at] = list(_from_plugins(context))
-    html = page.render(overview.headline(context), checks, sections)
+    sections[at:at] = list(built(_from_plugins(context)))
+    html = page.render(overview.headline(context), checks, sections, several.menu(context))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, [html.encode()])
     write_atomic(file.with_suffix(".bib"), [methods.bibtex(context, checks).encode()])
+    if figures:
+        files.write(file.with_name(f"{file.stem}_files"), drawn, context, checks)
     return file
 
 

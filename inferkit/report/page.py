@@ -44,6 +44,8 @@ a{color:var(--posterior)}
 list-style:none}
 .legend i{display:inline-block;width:22px;height:0;border-top:3px solid var(--c);margin-right:6px;
 vertical-align:middle}
+.menu{position:sticky;top:0;z-index:1;max-width:1040px;margin:14px auto 0;padding:6px 20px;border:0;
+border-bottom:1px solid var(--grid);background:var(--paper);display:flex;flex-wrap:wrap;gap:2px 14px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,330px),1fr));gap:12px}
 .card{background:var(--card);border-left:5px solid var(--s);border-radius:6px;padding:10px 14px;
 font-size:.92rem;break-inside:avoid}
@@ -90,7 +92,8 @@ td:last-child,.stack td{overflow-wrap:anywhere}.number,.nowrap{white-space:norma
 """
 
 
-def render(headline: tuple[str, str], checks: Checks, sections: Sequence[Section]) -> str:
+def render(headline: tuple[str, str], checks: Checks, sections: Sequence[Section],
+           menu: str = "") -> str:
     """The whole page as one string."""
     def variables(colours: dict[str, str]) -> str:
         return ";".join(f"--{k}:{v}" for k, v in colours.items())
@@ -112,7 +115,7 @@ def render(headline: tuple[str, str], checks: Checks, sections: Sequence[Section
         '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}: {escape(checks.status)}</title><style>{css}</style></head><body>"
         f'<header><h1>{escape(title)}</h1><p class="sub">{escape(sub)}</p>{badge(checks)}'
-        f'<nav aria-label="contents">{nav}</nav>{legend()}</header>'
+        f'<nav aria-label="contents">{nav}</nav>{legend()}</header>{menu}'
         f"<main>{body}<footer>Made by inferkit. This file needs no network.</footer></main>"
         "</body></html>\n")
 

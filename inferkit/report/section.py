@@ -14,7 +14,9 @@ A plugin's hook returns sections made with these:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,10 @@ NARROW = 3.6
 
 Layout = tuple[int, int, float, float]
 """Rows and columns of axes, width and height."""
+
+
+_KEPT: ContextVar[list[Any] | None] = ContextVar("kept", default=None)
+_WITHIN: ContextVar[str] = ContextVar("within", default="")
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,36 @@ def figure(fig: Any, alt: str, caption: str = "", narrow: Any = None) -> str:
     narrow: the same drawn for a narrow screen.  Without it the picture shrinks there, and a tap
     makes it large.
     """
+    alt = f"{alt}, {_WITHIN.get()}" if _WITHIN.get() else alt  # no two pictures have one name
+    if (kept := _KEPT.get()) is not None:
+        kept.append(fig)
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     hide = " on-wide" if narrow is not None else ""
     pictures = f'<div class="wide picture{hide}" tabindex="0">{svg(fig, alt)}</div>'
     if narrow is not None:
         pictures += f'<div class="picture on-narrow">{svg(narrow, alt, "narrow")}</div>'
     return f"<figure>{pictures}{said}</figure>"
+
+
+@contextmanager
+def collecting(wanted: bool) -> Iterator[list[Any]]:
+    """The figures that go into a page meanwhile, plugins' too; none where they are not wanted."""
+    kept: list[Any] = []
+    token = _KEPT.set(kept if wanted else None)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+@contextmanager
+def within(what: str) -> Iterator[None]:
+    """Pictures made meanwhile are of this observation, and say so."""
+    token = _WITHIN.set(what)
+    try:
+        yield
+    finally:
+        _WITHIN.reset(token)
 
 
 def drawn(draw: Callable[[Any], Any], wide: Layout, narrow: Layout, alt: str, caption: str = "", *,

@@ -82,6 +82,8 @@ def test_without_axes_pyplot_makes_them(samples):
     (lambda s: plot.ranks(s), "study.check"),
     (lambda s: plot.traces(s), "posterior.predict"),
     (lambda s: plot.traces(predicted(v=np.zeros((100, 50))), output="w"), "unknown output 'w'"),
+    (lambda s: plot.traces(predicted(v=np.zeros((100, 50))), [{"v": np.zeros(50)}] * 2),
+     "shows one"),
 ])
 def test_what_cannot_be_drawn_says_what_to_type(samples, draw, told):
     with pytest.raises(InferkitError, match=told):

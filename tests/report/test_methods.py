@@ -83,6 +83,14 @@ def test_versions_of_all_that_worked_are_kept(study):
     assert provenance.backends("", "no-such-thing") == {"no-such-thing": ""}
 
 
+def test_what_own_code_imports_is_a_backend():
+    def simulate(theta, rng):
+        return np.asarray(pytest.approx(theta["a"]).expected) + len(re.findall("a", "a"))
+
+    assert provenance.used_by(simulate) == ["numpy", "pytest"]
+    assert provenance.used_by(None) == [] and provenance.used_by(object()) == []
+
+
 def test_every_record_cites_what_there_is():
     for role in ("simulator", "estimator", "executor", "feature", "diagnostic"):
         for spec in plugins.registry().all(role):

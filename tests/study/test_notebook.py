@@ -59,6 +59,7 @@ def test_things_are_small_escaped_tables(study, thing, told):
     assert not {"script", "style", "i"} & set(cells.tags) and "<b>a" not in html
     opened = sorted(t for t in cells.tags if t[0] != "/")
     assert opened == sorted(t[1:] for t in cells.tags if t[0] == "/")
+    assert "e-1" not in words, "a mean of nothing is 0"
     assert cells.tags.count("tr") >= 2 and len(html) < 10_000
 
 
