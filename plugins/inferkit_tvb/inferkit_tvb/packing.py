@@ -42,6 +42,11 @@ def array(value: Any, what: str) -> np.ndarray:
         raise ConfigError(f"{what}: {path} holds no table of numbers: {cause}") from cause
 
 
+def whole(name: str) -> str:
+    """The path of a file that is there, or a file of tvb-data by name (TVB takes others for these)."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def listed(value: Any, what: str) -> Any:
     """The numbers of a file as lists; what is no file stays."""
     return array(value, what).tolist() if isinstance(value, (str, Path)) else value
