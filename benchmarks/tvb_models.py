@@ -1,6 +1,7 @@
 """TVB through inferkit beside TVB itself: speed, how cost grows, and recovery of the global coupling.
 
-    python benchmarks/tvb_models.py [speed] [models] [growth] [endtoend] [recovery] [certificate]
+    python benchmarks/tvb_models.py [speed] [models] [growth] [endtoend]
+        [recovery] [hemispheres] [regions] [certificate]
 
 `speed`: MPR of 68 regions at dt 0.01 ms, temporal average of 1 ms and BOLD, with and without delays:
 Simulator.run, TVB's NbMPRBackend, the compiled kernels with 1, 16 and 64 sets.  All within one run, in
@@ -222,19 +223,50 @@ def recovery(path="runs/tvb-recovery"):
     started = time.perf_counter()
     study.simulate(320)
     seconds = time.perf_counter() - started
-    posterior = study.fit()  # of the 288 that are not held out; 80 more are judged
-    fresh = study.run_round(study.prior.pack(study.prior.sample(80, np.random.default_rng(5))), "judge")
-    inputs = study.view().of(fresh)
-    truth = fresh.theta["coupling.a"]
-    draws = posterior.sample_batch(1000, inputs, np.random.default_rng(6))[..., 0]
-    low, high = np.quantile(draws, [0.05, 0.95], axis=1)
-    mean = draws.mean(1)
-    r, rmse = np.corrcoef(mean, truth)[0, 1], np.sqrt(np.mean((mean - truth) ** 2))
-    covered = np.mean((truth > low) & (truth < high))
-    print(f"\nRecovery of G: r {r:.4f}, RMSE {rmse:.4f} (prior sd {0.3 / np.sqrt(12):.4f}),"
-          f" 90 % coverage {covered:.3f};"
-          f" {seconds / 320 / 11:.4f} s a simulated second end to end")
+    study.fit()  # of the 288 that are not held out; 80 more are judged
+    judged(study, 80)
+    print(f"  {seconds / 320 / 11:.4f} s a simulated second end to end")
     print(study.check(only=["sbc", "coverage", "contraction"]))
+
+
+def hemispheres(path="runs/tvb-hemispheres", simulations=2000, regional=False):
+    """G and the excitability of each hemisphere from BOLD of 4 minutes: 20 regions, Wong-Wang.
+
+    `regional`: of each region instead, 21 parameters.
+    """
+    paths = ("model.I_o",) if regional else ("model.I_o@left", "model.I_o@right")
+    simulator = component("compiled", 240_000.0, model="ReducedWongWang", connectivity="synthetic-20",
+                          dt=1.0, transient=20_000.0, noise=1e-5, initial={"S": 0.1},
+                          **{"regional" if regional else "groups": paths}, defaults={"model.w": 0.9},
+                          monitors=[{"kind": "Bold", "period": 1000.0}])
+    one = ik.Normal(0.3, 0.01, shape=(20,) if regional else ())
+    prior = {"coupling.a": ik.Uniform(0.0, 0.3)} | dict.fromkeys(paths, one)
+    study = ik.Study(simulator, ik.Prior(prior), path=path, seed=1, estimator="npe",
+                     features=[ik.feature("stats", which=["mean", "sd"]),
+                               ik.feature("fc", which=["mean", "sd", "quantiles"]),
+                               ik.feature("fcd", window=40_000.0, step=8000.0)],
+                     executor=ik.executor("local", workers=0))
+    study.simulate(simulations)
+    study.fit()
+    judged(study, 100)
+
+
+def regions(path="runs/tvb-regions"):
+    hemispheres(path, 3000, regional=True)
+
+
+def judged(study, n):
+    """Of fresh simulations of the prior: r, RMSE and the 90 % intervals' coverage of each parameter."""
+    fresh = study.run_round(study.prior.pack(study.prior.sample(n, np.random.default_rng(5))), "judge")
+    truth = study.prior.pack(fresh.theta)
+    draws = study.posterior.sample_batch(1000, study.view().of(fresh), np.random.default_rng(6))
+    (low, high), mean = np.quantile(draws, [0.05, 0.95], axis=1), draws.mean(1)
+    held = (truth > low) & (truth < high)
+    prior = study.prior.pack(study.prior.sample(4000, np.random.default_rng(7))).std(0)
+    for k, name in enumerate(study.prior.names):
+        print(f"  {name:<20} r {np.corrcoef(mean[:, k], truth[:, k])[0, 1]:.4f}, RMSE "
+              f"{np.sqrt(np.mean((mean[:, k] - truth[:, k]) ** 2)):.4f} (prior sd {prior[k]:.4f}), "
+              f"90 % coverage {held[:, k].mean():.3f}")
 
 
 def certificate(path="runs/tvb-certificate", simulations=300):
@@ -308,4 +340,4 @@ if __name__ == "__main__":
     chosen = sys.argv[1:] or ["speed", "models", "growth", "recovery"]
     for name in chosen:
         {"speed": speed, "models": models, "growth": growth, "endtoend": endtoend, "recovery": recovery,
-         "certificate": certificate}[name]()
+         "hemispheres": hemispheres, "regions": regions, "certificate": certificate}[name]()

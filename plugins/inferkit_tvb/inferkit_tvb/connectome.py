@@ -18,13 +18,13 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferkit.errors import ConfigError, DataError
+from inferkit_tvb.packing import of_tvb_data
 
 PARTS = ("weights", "lengths", "centres", "labels", "cortical", "right", "orientations")
 _ALIASES = {"tract_lengths": "lengths", "centers": "centres", "region_labels": "labels",
@@ -90,10 +90,7 @@ def read(source: Any) -> Connectome:
 
 def _file(path: Path) -> dict[str, Any]:
     if not path.exists():
-        spec = find_spec("tvb_data")
-        if spec and spec.submodule_search_locations:
-            there = Path(next(iter(spec.submodule_search_locations))) / "connectivity" / path.name
-            path = there if there.exists() else there.with_suffix(".zip")
+        path = of_tvb_data(path.with_suffix(path.suffix or ".zip"), "connectivity")
     if not path.exists():
         raise ConfigError(f"there is no connectivity {path.name!r}",
                           allowed='"synthetic-68", a TVB zip, a folder of weights.csv and lengths.csv',

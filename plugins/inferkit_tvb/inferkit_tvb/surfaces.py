@@ -7,7 +7,9 @@ an .mtx or .npz one; without it TVB makes one of geodesic distances, which needs
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,20 @@ from inferkit_tvb.packing import whole
 
 
 def surface(told: Surface, space: Any) -> Any:
+    space.configure()  # counts its regions: those that no vertex belongs to are nodes of their own
+    files = [Path(whole(f)) for f in (told.source, told.region_mapping, told.local_connectivity)]
+    stamps = tuple((str(f), f.stat().st_mtime_ns) for f in files if f.is_file())
+    cortex = cortex_of(told, len(space.weights), stamps)
+    cortex.region_mapping_data.connectivity = space
+    return cortex
+
+
+@lru_cache(1)
+def cortex_of(told: Surface, regions: int, stamps: tuple) -> Any:
+    """Read once, for all rows: no parameter is a part of it, and geodesics take minutes.
+
+    `stamps`: where the files are and since when, so that others are read anew.
+    """
     default = told.source == "default"
     if default and find_spec("tvb_data") is None:
         raise ConfigError("the default surface is a file of tvb-data", fix="pip install tvb-data")
@@ -36,9 +52,7 @@ def surface(told: Surface, space: Any) -> Any:
         cortex = tvb().cortex.Cortex.from_file(**{k: whole(v) for k, v in given.items() if v})
     except Exception as cause:  # TVB's readers have an error class of their own
         raise ConfigError(f"the surface {told.source!r} cannot be read: {cause}") from cause
-    check(cortex, told, len(space.weights))
-    space.configure()  # counts its regions: those that no vertex belongs to are nodes of their own
-    cortex.region_mapping_data.connectivity = space
+    check(cortex, told, regions)
     cortex.coupling_strength = np.array([told.coupling_strength])
     return cortex
 
