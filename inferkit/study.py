@@ -321,9 +321,10 @@ class Study:
                                 self.observed if observed is None else observed)
 
     def check_names(self) -> None:
-        """Refuse parameters that the simulator does not know, before anything runs."""
-        simulate.check_names(self.simulator.name, self.built,
-                    {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items()})
+        """Refuse parameters that neither simulator nor estimator knows, before anything runs."""
+        own = getattr(self.estimator.config, "own_parameters", ())  # the size of the noise, say
+        given = {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items() if k not in own}
+        simulate.check_names(self.simulator.name, self.built, given)
         if hasattr(self.built, "check_prior"):  # units, ranges that make no sense
             self.built.check_prior(self.prior)
 

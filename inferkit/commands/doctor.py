@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import textwrap
 import warnings
 from typing import Any
 
@@ -64,6 +65,8 @@ def show(name: str) -> str:
         rows = schema.table(plugins.config_class(spec))
         lines.append("  settings:" if rows else "  no settings")
         lines += [f"    {key} = {default}    # {kind}" for key, kind, default in rows]
+        if told := schema.explained(plugins.config_class(spec)):
+            lines += ["  what they mean:", *(textwrap.indent(text, "    ") for text in told)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

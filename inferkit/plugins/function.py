@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inferkit import seeds
-from inferkit.data import Output, Parameter
+from inferkit.data import Output, Parameter, Ragged
 from inferkit.errors import SimulatorError
 from inferkit.plugins import soundness
 
@@ -21,6 +21,7 @@ class FunctionSimulator:
 
     Row by row: f(theta: dict of this row's values, rng) -> dict of arrays, an array or a number.
     Vectorised: f(theta: dict of arrays (n, ...), seeds (n,)) -> dict of arrays (n, ...).
+    Outputs declared ragged are rows of any length (f of a batch gives a `Ragged`).
     `note` says what its first call in a process showed of its randomness, if something is wrong.
     """
 
@@ -51,15 +52,15 @@ class FunctionSimulator:
             _named(self.function({k: _row(v, i) for k, v in theta.items()}, reused.at(seed)))
             for i, seed in enumerate(seeds_)
         ]
-        if len(rows) == 1:
-            return {name: _as_float(value)[None] for name, value in rows[0].items()}
         for row in rows[1:]:
             if row.keys() != rows[0].keys():
                 raise SimulatorError(
                     f"one row returned {sorted(row)}, another {sorted(rows[0])}",
                     fix="return the same outputs for every parameter set",
                 )
-        return {name: np.stack([_as_float(row[name]) for row in rows]) for name in rows[0]}
+        ragged = {o.name for o in self.outputs or () if o.shape is None}
+        return {name: (Ragged.from_rows if name in ragged else np.stack)(
+            [_as_float(row[name]) for row in rows]) for name in rows[0]}
 
 
 def _generator() -> seeds.Reused:

@@ -7,6 +7,7 @@ missing one or a value of the wrong type is a `ConfigError` before any backend i
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -127,6 +128,21 @@ def describe(hint: Any) -> str:
         return "a table"
     words = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def explained(cls: type | None) -> list[str]:
+    """What settings mean: the docstrings of a config class, of those it extends, of its parts."""
+    found: list[str] = []
+    for one in reversed(cls.__mro__ if cls is not None else ()):
+        text = vars(one).get("__doc__") or ""
+        # A dataclass without a docstring is given its signature as one.
+        if dataclasses.is_dataclass(one) and not text.startswith(f"{one.__name__}("):
+            found.append(inspect.cleandoc(text))
+    for hint in typing.get_type_hints(cls).values() if cls is not None else ():
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and dataclasses.is_dataclass(part):
+                found += explained(part)
+    return list(dict.fromkeys(found))
 
 
 def table(cls: type | None) -> list[tuple[str, str, str]]:

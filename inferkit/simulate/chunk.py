@@ -96,6 +96,8 @@ class _Runner:
         self.simulator, self.receipt, self.stop = simulator, receipt, stop
         self.seeds = seeds.row_seeds(job.seed, chunk.round, chunk.index)
         self.outputs = {o.name: o for o in (getattr(simulator, "outputs", None) or ())}
+        # One that declares its parameters is given no others: the estimator may have some of its own.
+        self.known = {p.name for p in (getattr(simulator, "parameters", None) or ())}
         self.like: dict[str, tuple] = {}  # row shape and type of each output
         self.arm: Callable[[bool], None] = lambda on: None
         self.why: dict[int, str] = {}  # what the simulator says of rows that are not finite
@@ -161,7 +163,8 @@ class _Runner:
 
     def _call(self, a: int, b: int) -> tuple[str, dict | None, str]:
         # Copies: a simulator that changes its arguments must not change what is stored.
-        theta = {k: v[a:b].copy() for k, v in self.chunk.theta.items()}
+        theta = {k: v[a:b].copy() for k, v in self.chunk.theta.items()
+                 if not self.known or k in self.known}
         row_seeds = self.seeds[a:b]
         pad = (self.spec.batch_size or 0) - (b - a)
         if pad > 0:  # a compiled batch has one shape: fill up with the last row

@@ -28,7 +28,7 @@ def test_its_code_runs(file, tmp_path, monkeypatch):
     assert abs(samples[truth[0]].mean() - truth[1]) < truth[2]
 
 
-@pytest.mark.parametrize("file", ["docs/data.md", "docs/estimate.md"])
+@pytest.mark.parametrize("file", ["docs/data.md", "docs/estimate.md", "docs/own_function.md"])
 def test_its_blocks_run(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = {"__name__": "documentation"}
@@ -37,6 +37,14 @@ def test_its_blocks_run(file, tmp_path, monkeypatch):
     if file == "docs/data.md":
         with np.load("data.npz") as held:
             assert ik.Dataset.of(dict(held)) == space["data"]
+    elif file == "docs/own_function.md":
+        one, many = (ik.simulator(f, **how).build().simulate(
+            {"a": np.array([1.0]), "tau": np.array([9.0])}, np.array([3], np.uint64))
+            for f, how in ((space["decay"], {}), (space["decays"], {"vectorised": True})))
+        assert one["x"].shape == many["x"].shape == (1, 100) and one["peak"] == many["peak"]
+        assert space["model"].build().outputs[0].axis_unit == "ms"
+        assert space["counted"].simulations.x()["times"].lengths.max() > 10
+        assert space["counted"].fit().prior.names == ("rate",)
     else:
         assert space["states"]["x"].shape == (200, 3, 100, 1)
         assert space["study"].check().status == "PASS"
@@ -130,3 +138,20 @@ def test_the_examples_run(tmp_path, monkeypatch):
         samples = study.fit().sample(500, study.observed)
         for name, value in study.truth.items():
             assert abs(samples[name].mean() - value) < 4 * samples[name].std()
+
+
+def test_every_setting_is_explained():
+    """`inferkit plugins show` tells of each what it means, from the settings' docstrings."""
+    from dataclasses import fields
+
+    from inferkit import plugins
+    from inferkit.plugins import ROLES, schema
+
+    silent = []
+    for role in ROLES:
+        for spec in plugins.registry().all(role):
+            config = plugins.config_class(spec)
+            text = " ".join(schema.explained(config))
+            silent += [f"{role} {spec.name}: {f.name}" for f in (fields(config) if config else ())
+                       if not re.search(rf"\b{f.name}\b", text)]
+    assert not silent

@@ -156,11 +156,12 @@ class Sweeps:
 
 @dataclass(frozen=True)
 class SweepsConfig:
-    """Settings of the reader.
+    """Settings of the reader of current-clamp sweeps.
 
     sweeps: which ([] for all); start, stop: the part of each; dt: of the run, which samples are brought
     to ("" leaves them); record_dt: of the simulator's traces ("" for dt).  voltage, stimulus: names of
-    channels or columns.  spikes: also spike times, at upward crossings of `level` mV.
+    channels or columns; variable: what the simulator calls the voltage.  spikes: also spike times, at
+    upward crossings of `level` mV.
     """
 
     sweeps: tuple[int, ...] = ()

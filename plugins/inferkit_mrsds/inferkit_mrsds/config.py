@@ -170,6 +170,7 @@ class MRSDSConfig:
     fits: from so many seeds, of which the best by held-out ELBO is kept; the others tell how far
     states and messages can be trusted (the check `mrsds-stability`).  baseline: also fit K = 1, for
     `mrsds-baselines`.
+    dynamics, noise (of both), emissions, encoder, objective, training: tables of their own.
     """
 
     K: int = 2

@@ -35,6 +35,11 @@ class _Target:
     noise_seed: int = 0
     precision: Literal["double", "single"] = "double"
 
+    @property
+    def own_parameters(self) -> tuple[str, ...]:
+        """Parameters of the prior that the observation model reads, and the simulator need not know."""
+        return (self.scale,) if isinstance(self.scale, str) and self.scale != "data" else ()
+
     def __post_init__(self):
         if not isinstance(self.scale, str) and not self.scale > 0:
             raise ConfigError(f"scale is {self.scale}", allowed="a number above 0, or a parameter")
@@ -59,7 +64,8 @@ class HMCConfig(_Target):
     mass: "dense" learns all correlations of z, "diagonal" scales only (many parameters), "unit"
     nothing: for many parameters that the data inform alike, where learning costs more than it brings.
     candidates: prior draws, of which the best begin the chains; pathfinder: begin where blackjax's
-    Pathfinder leads instead.  length: leapfrog steps.  block: draws between checkpoints.
+    Pathfinder leads instead.  target_accept: that the step size is tuned to; nearer 1 for divergences.
+    length: leapfrog steps.  block: draws between checkpoints.
     """
 
     chains: int = 4
@@ -92,7 +98,7 @@ class LaplaceConfig(_Target):
 @dataclass(frozen=True)
 class SVIConfig(_Target):
     """guide: a diagonal, full or low-rank Gaussian, or an inverse autoregressive flow.
-    steps of Adam at `rate`, each with `particles` draws.
+    steps of Adam at `rate`, each with `particles` draws, from the best of `candidates` prior draws.
     """
 
     guide: Literal["diagonal", "full", "lowrank", "iaf"] = "full"
@@ -106,7 +112,7 @@ class SVIConfig(_Target):
 class GradientConfig(_Target):
     """loss: "likelihood" (with the prior: the posterior's mode; prior = false: the likelihood's), or
     "mse" or "mae" between the simulator's outputs and the data.  optimiser of optax at `rate`;
-    starts: fits from the best of `candidates` prior draws, side by side.
+    steps of each fit; starts: fits from the best of `candidates` prior draws, side by side.
     """
 
     loss: Literal["likelihood", "mse", "mae"] = "mse"

@@ -109,9 +109,10 @@ class Target:
 
         names = self._names()
         scale = self._scale()
+        known = {p.name for p in (simulator.parameters or ())} or set(self.space.prior.parameters)
 
         def outputs(vector, noise=None):
-            made = run(self.space.named(vector), noise)
+            made = run({k: v for k, v in self.space.named(vector).items() if k in known}, noise)
             return {n: made[n] for n in names}
 
         def log_l(vector, noise):

@@ -98,12 +98,14 @@ def test_arviz_gets_the_chains_as_they_ran(tmp_path):
 
 
 def test_the_noise_s_size_can_be_a_parameter(tmp_path):
-    class Noisy(Decay):
-        parameters = (*Decay.parameters, Parameter("sigma", default=0.1))
-
+    """The simulator declares its parameters, and need not know of it."""
     prior = {**PRIOR, "sigma": ik.HalfNormal(0.5)}
-    made = study(tmp_path, prior, data(0.2), model=Noisy())
-    posterior = made.fit(ik.estimator("nuts", scale="sigma", **QUICK))
+    nuts = ik.estimator("nuts", scale="sigma", **QUICK)
+    with pytest.raises(ConfigError, match="'sigma'"):
+        study(tmp_path, prior, data(0.2))
+    made = study(tmp_path, prior, data(0.2), estimator=nuts)
+    assert set(made.simulations.theta) == {"a", "tau", "sigma"}
+    posterior = made.fit()
     assert abs(posterior.sample(1000)["sigma"].mean() - 0.2) < 0.08
     with pytest.raises(EstimatorError, match="sigm"):
         made.fit(ik.estimator("nuts", scale="sigm", **QUICK))

@@ -24,7 +24,7 @@ class _Common:
     learning rate at a batch of 200 (it grows with the square root of the batch, up to 1,000;
     thrice that for "nsf" and "maf_rqs").
     patience: epochs without a better validation loss after which training stops; 200 steps at least.
-    validation: share of simulations set aside.  epochs: at most so many.
+    validation: share of simulations set aside.  epochs: at most so many.  clip: of a gradient's norm.
     memory: gigabytes that training rows may take; more are kept in a scratch file.
     online: so many fresh simulations for every epoch, each used once; for cheap simulators.  The rate
     then falls along a cosine over `epochs`, which says how long to train.

@@ -34,7 +34,8 @@ class DoubleWellConfig:
 
 @dataclass(frozen=True)
 class LotkaVolterraConfig:
-    """neurons: that see the prey, and the predator.  offset: sd of a constant that each trial adds to
+    """neurons: that see the prey, and the predator.  bins: of a trial.  noise: sd of the observation
+    noise.  emission_seed: of the weights.  offset: sd of a constant that each trial adds to
     each neuron.  random_start: a coin chooses the first state.
     """
 
@@ -56,6 +57,7 @@ class LotkaVolterraConfig:
 @dataclass(frozen=True)
 class RNNConfig:
     """Three recurrent networks of `size` units; neurons are the units themselves.  bins of 10 ms.
+    noise: sd of the observation noise.  emission_seed: of the connections.
     sparsity: the share of units that a region drives in another.  gain: of those connections.
     """
 
@@ -81,7 +83,8 @@ class LinearGaussianConfig:
     """x_t = A x_{t-1} + B u_t + noise over regions of d latents, with the edges listed.
 
     edges: "i<j" for a message from region j to region i, counted from 0.  strength: the size of a
-    message's matrix.  process: sd of the noise in x.
+    message's matrix.  process: sd of the noise in x; noise: of that in y.  neurons: of each region.
+    bins: of a trial.  emission_seed: of all matrices.
     """
 
     neurons: tuple[int, ...] = (20, 20, 20)
