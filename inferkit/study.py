@@ -201,12 +201,16 @@ class Study:
     def check(self, observed: Any = None, *, only: list[str] | None = None) -> diagnose.Checks:
         """Examine the fitted posterior: verdicts with evidence and remedy."""
         context = self.context(observed)
-        self.store.refuse_damage()
-        with self.store.writing(), self._executor():
-            checks = diagnose.run(context, only)
+        checks = self.examine(context, only)
         if only is None:  # some checks do not stand for all
             checks.save(self._checks_file(context))
         return checks
+
+    def examine(self, context: diagnose.Context, only: list[str] | None = None) -> diagnose.Checks:
+        """The same of a context that is there already; nothing is kept."""
+        self.store.refuse_damage()
+        with self.store.writing(), self._executor():
+            return diagnose.run(context, only)
 
     def checks(self, observed: Any = None) -> diagnose.Checks:
         """What `check` found for this fit and observation; it runs where it has not."""

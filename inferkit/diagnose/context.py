@@ -82,6 +82,7 @@ class Context:
         self.prior, self.view = posterior.prior, posterior.view
         self.asked: frozenset[str] = frozenset()  # checks that were named
         self.estimator: Any = posterior.estimator.spec
+        self.calibration_rows = CALIBRATION_ROWS
 
     def rng(self, *fields: int) -> np.random.Generator:
         return seeds.generator(self.study.seed, "diagnose", *fields)
@@ -189,14 +190,14 @@ class Context:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """Draws for up to CALIBRATION_ROWS held-out simulations; None where that makes no sense."""
+        """Draws for up to `calibration_rows` held-out simulations; None where that makes no sense."""
         if not self.estimator.amortised:
             return None
         rows = self.held_out
         ok = rows.ok
         if "log_likelihood" in self.estimator.gives:  # it judges outcomes all of which are defined
             ok = ok & ~np.isnan(features.flatten(rows.inputs)).any(axis=1)
-        use = np.flatnonzero(ok)[:CALIBRATION_ROWS]
+        use = np.flatnonzero(ok)[: self.calibration_rows]
         if len(use) < 20:
             return None
         inputs = {k: v[use] for k, v in rows.inputs.items()}

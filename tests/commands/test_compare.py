@@ -78,7 +78,7 @@ def test_no_new_simulation_runs_unless_it_is_asked_for(study):
 
 def test_what_was_compared_is_kept(study, monkeypatch):
     first = compare.run(study, ["abc-rejection"]).rows[0]
-    monkeypatch.setattr(study, "check", lambda *a, **k: pytest.fail("scored again"))
+    monkeypatch.setattr(study, "examine", lambda *a, **k: pytest.fail("scored again"))
     again = compare.run(study, ["abc-rejection"]).rows[0]
     assert str(compare.Comparison([again])) == str(compare.Comparison([first]))
     assert (again.covered == first.covered).all()
