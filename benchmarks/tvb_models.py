@@ -1,11 +1,14 @@
 """TVB through inferkit beside TVB itself: speed, how cost grows, and recovery of the global coupling.
 
-    python benchmarks/tvb_models.py [speed] [models] [growth] [recovery] [certificate]
+    python benchmarks/tvb_models.py [speed] [models] [growth] [endtoend] [recovery] [certificate]
 
 `speed`: MPR of 68 regions at dt 0.01 ms, temporal average of 1 ms and BOLD, with and without delays:
 Simulator.run, TVB's NbMPRBackend, the compiled kernels with 1, 16 and 64 sets.  All within one run, in
 turns; medians; the ratio is to Simulator.run.  One thread.  Seconds are wall seconds a simulated second
 a parameter set.
+
+`endtoend`: from parameters to features: a study of 64 sets, stored, and its FC and FCD, beside
+Simulator.run and the same features by numpy.
 """
 
 import os
@@ -154,6 +157,57 @@ def growth():
         print(f"  {seconds:>5} s of BOLD, dt 0.1, 8 sets {s:9.4f}   {peak:8.0f} MB", flush=True)
 
 
+def endtoend(duration=1000.0, sets=64):
+    """Parameters to features on disk: FC of 68 regions and the FCD of ten windows."""
+    import tempfile
+
+    from inferkit_tvb import assemble, plain
+
+    component_ = component("auto", duration, monitors=[{"kind": "TemporalAverage", "period": 1.0,
+                                                        "variables": ["r"]}])
+    features = [ik.feature("fc"), ik.feature("fcd", which=["triangle"], window=duration / 4,
+                                             step=duration / 12)]
+    prior, turn = ik.Prior({"coupling.a": ik.Uniform(0.1, 0.3)}), iter(range(100))
+    held = tempfile.TemporaryDirectory()
+
+    def study():
+        k = next(turn)
+        made = ik.Study(component_, prior, features=features, path=f"{held.name}/{k}", seed=k,
+                        executor=ik.executor("local", workers=0), quiet=True)
+        started = time.perf_counter()
+        made.simulate(sets if k else 1)  # the first compiles
+        found = made.view().of(made.simulations)["features"]
+        assert len(found) == (sets if k else 1)
+        return (time.perf_counter() - started) / sets
+
+    def by_hand(y):
+        """FC and FCD of (time, region), pairs i < j."""
+        pairs, width = np.triu_indices(y.shape[1], 1), round(duration / 4)
+        windows = [np.corrcoef(y[a:a + width].T)[pairs]
+                   for a in range(0, len(y) - width + 1, round(duration / 12))]
+        return np.concatenate([np.corrcoef(y.T)[pairs],
+                               np.corrcoef(windows)[np.triu_indices(len(windows), 1)]])
+
+    def tvb():
+        k = next(turn)
+        started = time.perf_counter()
+        sim = assemble.template(component_.config)
+        sim.coupling.a = np.array([0.2])
+        plain.start(sim, component_.config, k)
+        (_, y), = sim.run()
+        by_hand(y[:, 0, :, 0])
+        return time.perf_counter() - started
+
+    study()
+    table(f"MPR, 68 regions, dt 0.01, delays, {duration:g} ms, a set, to FC and FCD",
+          interleaved({"Simulator.run, numpy": tvb, f"a study of {sets} sets": study}),
+          "Simulator.run, numpy")
+    made = ik.Study(component_, prior, features=features, path=f"{held.name}/0", seed=0, quiet=True)
+    own = made.view().of(made.simulations)["features"][0]
+    np.testing.assert_allclose(own, by_hand(made.simulations.x()["average"][0]), rtol=1e-4, atol=1e-5)
+    held.cleanup()
+
+
 def recovery(path="runs/tvb-recovery"):
     """G of 68 regions from 320 simulations of 10 s; 80 fresh ones judged."""
     simulator = component("compiled", 10_000.0, dt=0.1, transient=1000.0, noise=(0.0, 0.05),
@@ -253,5 +307,5 @@ def whole(x, outputs):
 if __name__ == "__main__":
     chosen = sys.argv[1:] or ["speed", "models", "growth", "recovery"]
     for name in chosen:
-        {"speed": speed, "models": models, "growth": growth, "recovery": recovery,
+        {"speed": speed, "models": models, "growth": growth, "endtoend": endtoend, "recovery": recovery,
          "certificate": certificate}[name]()

@@ -141,14 +141,30 @@ def feature(name: str, /, **settings: Any) -> Component:
     return _component().choose("feature", name, settings)
 
 
-__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "plot", "simulator"])
+def open(path: Any, *, trust: bool = False) -> Study:
+    """The study of a run's folder again, whether a script or a study file began it.
+
+    trust: code of its own that the folder names or holds (a simulator, features) may be run.
+    """
+    from inferkit.commands.study_file import open_run
+
+    return open_run(path, trust=trust)
+
+
+__all__ = sorted([*_MODULE_OF, "estimator", "executor", "feature", "open", "plot", "simulator"])
 
 
 def __getattr__(name: str) -> Any:
     if name == "plot":
         return importlib.import_module("inferkit.plot")
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'inferkit' has no attribute {name!r}")
+        near = None
+        if not name.startswith("_"):
+            from inferkit.errors import closest
+
+            near = closest(name, __all__)
+        raise AttributeError(f"module 'inferkit' has no attribute {name!r}"
+                             + (f"; did you mean {near!r}?" if near else ""))
     value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value

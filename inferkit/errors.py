@@ -7,10 +7,16 @@ parts: what went wrong, what would have been right, and a line that the user can
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class InferkitError(Exception):
@@ -121,3 +127,18 @@ def unknown_name(
         allowed=told or f"there are no {kind}s",
         fix=f"did you mean {near!r}?" if near else None,
     )
+
+
+def names_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, which answers a mistyped keyword with the nearest that it has."""
+    known = [n for n in inspect.signature(function).parameters if n != "self"]
+    of = function.__qualname__.removesuffix(".__init__").removeprefix("own_")
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **keywords: P.kwargs) -> R:
+        for name in keywords:
+            if name not in known:
+                raise unknown_name(f"argument of {of}", name, known)
+        return function(*args, **keywords)
+
+    return checked

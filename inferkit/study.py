@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,12 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import diagnose, estimate, features, posterior, provenance, report, shown, simulate
+from inferkit import (
+    diagnose,
+    estimate,
+    features,
+    posterior,
+    provenance,
+    report,
+    shown,
+    simulate,
+    written,
+)
+from inferkit import tryout as trying
 from inferkit.data import Dataset, Job, Trials, trial_range
-from inferkit.errors import ConfigError, EstimatorError
+from inferkit.data.settings import count_of, seed_of, timeout_of
+from inferkit.errors import ConfigError, EstimatorError, names_keywords, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
 from inferkit.plot import StudyPlots
-from inferkit.plugins import Component, Repeated, chosen, own_simulator
+from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundness
 from inferkit.posterior import Posterior, Predicted, Samples, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
@@ -45,14 +58,17 @@ class Study:
     trials: how many independent trials of one parameter set an observation has, 60, or the least
     and the greatest number, (5, 100).  The simulator makes one; a stored row holds so many.
     log_likelihood: f(theta, x) for estimators that want one.
+    accept_code: what another version of your code simulated counts as this study's (it is recorded).
     """
 
+    @names_keywords
     def __init__(self, simulator: Any = None, prior: Prior | None = None, *, features: Any = None,
                  estimator: Any = "abc-rejection", executor: Any = "local",
                  path: str | Path = "runs/study", seed: int = 0, observed: Any = None,
                  truth: Mapping[str, Any] | None = None,
                  timeout: float | None = None, trials: int | Sequence[int] | None = None,
-                 log_likelihood: Callable | None = None, quiet: bool = False, folder: Path = Path()):
+                 log_likelihood: Callable | None = None, accept_code: bool = False,
+                 quiet: bool = False, folder: Path = Path()):
         self.simulator = (NO_SIMULATOR if simulator is None
                           else simulator if isinstance(simulator, Component)
                           else chosen("simulator", simulator) if isinstance(simulator, str)
@@ -70,13 +86,22 @@ class Study:
         self.features = features
         self.estimator = chosen("estimator", estimator)
         self.executor = chosen("executor", executor)
-        self.path, self.seed, self.timeout = Path(path), _seed(seed), _timeout(timeout)
+        self.path, self.seed, self.timeout = Path(path), seed_of(seed), timeout_of(timeout)
         self.observed, self.truth = observed, truth
-        self.log_likelihood = log_likelihood
+        if truth is not None and prior is not None and (
+                wrong := truth.keys() - {*self.prior.parameters, *self.prior.names}):
+            raise unknown_name("parameter in truth", min(wrong), self.prior.parameters)
+        self.log_likelihood, self.accept_code = log_likelihood, accept_code
         self.reporter = Reporter(quiet)
-        self._folder = folder
+        self._folder, self.from_file = folder, False
         self._posterior: Posterior | None = None
         self._runner: Any = None
+        self._wanted = 0
+        self.may_simulate: int | None = None  # so many new simulations; None: as many as it takes
+
+    def try_out(self, simulations: int = 1000) -> trying.Trial:
+        """What `inferkit check` tells: 20 simulations that nothing keeps, and the cost of so many."""
+        return trying.run(self, simulations)
 
     def _facts(self) -> list[tuple[str, Any]]:
         """What a person wants to know of a study; nothing is made or run to find out."""
@@ -107,14 +132,16 @@ class Study:
 
     # -- the stages, in order --------------------------------------------------------------------
 
-    def simulate(self, n: int, *, verify_up_to: float = 2e9) -> Progress:
-        """See to it that n simulations of the prior are stored; only what is missing runs."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ConfigError(f"simulate({n!r})", allowed="a number of simulations, 1 or more")
+    def simulate(self, n: int, *, retry_failed: bool = False, verify_up_to: float = 2e9) -> Progress:
+        """See to it that n simulations of the prior are stored; only what is missing runs.
+
+        retry_failed: those that failed run again, once the simulator or what it runs on is mended.
+        """
+        n = count_of(n)
         if missing := {"simulator", "parameters"} - self.has:
             raise ConfigError(f"this study has no {' and no '.join(sorted(missing))} to simulate with",
                               fix=f"study.fit(): {self.estimator.name!r} learns from observations"
-                              if self._holds_its_model(self.estimator) else
+                              if self.holds_its_model(self.estimator) else
                               "ik.Study(simulator=…, prior=…)")
         self.check_names()
         store = self.store
@@ -124,12 +151,16 @@ class Study:
                 self.reporter.say(f"took in {adopted} shards that had found no space")
             if lost := store.heal(verify_up_to):
                 self.reporter.say(f"{lost} damaged rows were set aside and run again")
+            self._wanted = n
+            self._keep(self.observed)
+            self.check_observed()
             draw = simulate.PriorDraws(self.prior, self.seed)
             with self._executor():
-                progress = self._run(draw, 0, int(n))
+                progress = self._run(draw, 0, n, retry_failed, self._after_the_first)
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
+                          code=self.identity["simulator"].get("code"),
                           **provenance.environment(self._backends()))
         return progress
 
@@ -139,14 +170,16 @@ class Study:
         problem = self._problem(chosen_one, self.observed if observed is None else observed)
         folder = problem.folder
         if (folder / "posterior.json").exists() and not refit:
-            self._posterior = posterior.load(folder, features=self.features, prior=(
-                self.prior if "parameters" in self.has else None))
+            self._posterior = posterior.load(
+                folder, features=self.features, folder=self._folder,
+                prior=self.prior if "parameters" in self.has else None)
             if problem.observed is not None:  # an amortised fit answers for the data of today
                 self._posterior.observed = problem.observed
             self._posterior.forward = partial(predicted.of_draws, self)
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self._executor():
+            self._keep(self.observed if observed is None else observed)
             engine = chosen_one.build().fit(problem)
         info = {"seconds": time.monotonic() - started, "rows": len(problem.simulations or ()),
                 "fit": folder.name, **getattr(engine, "info", {})}
@@ -243,7 +276,8 @@ class Study:
 
     @cached_property
     def store(self) -> Store:
-        return Store.create(self.path, self.identity)
+        return Store.create(self.path, self.identity, code=self.simulator.code,
+                            accept_code=self.accept_code, say=self.reporter.say)
 
     @property
     def simulations(self) -> Simulations:
@@ -275,8 +309,11 @@ class Study:
                                    *provenance.used_by(own))
 
     def job(self) -> Job:
-        return Job(self.simulator.reference(), self.seed, self.store.key, self.timeout,
-                   str(self.path.resolve()))
+        reference, spec = self.simulator.reference(), self.executor.spec
+        if "here" in reference and spec.detached:  # type: ignore[attr-defined]
+            raise ConfigError(f"{self.simulator!r} cannot leave this process: {reference['why']}",
+                              fix='executor=ik.executor("local", workers=0)')
+        return Job(reference, self.seed, self.store.key, self.timeout, str(self.path.resolve()))
 
     def context(self, observed: Any = None) -> diagnose.Context:
         """What diagnostics and report look at."""
@@ -289,6 +326,13 @@ class Study:
                     {k: tuple(shape) for k, (shape, _) in self.prior.parameters.items()})
         if hasattr(self.built, "check_prior"):  # units, ranges that make no sense
             self.built.check_prior(self.prior)
+
+    def check_observed(self) -> None:
+        """Refuse observed data that do not fit, as soon as it is known what fits."""
+        if self.observed is not None and self.holds_its_model(self.estimator):
+            Dataset.of(self.observed)
+        elif self.observed is not None:
+            features.check_observed(self.observed, self.view(), self.simulations)
 
     def check_pairing(self, estimator: Component, observed: Any) -> features.View:
         """Refuse an estimator that cannot work with this study; what it will see, if it can."""
@@ -321,14 +365,15 @@ class Study:
             raise EstimatorError("there are no simulations to learn from",
                                  fix="study.simulate(1000)")
         inputs: Any = None
-        if self._holds_its_model(estimator):
+        if self.holds_its_model(estimator):
             inputs = Dataset.of(observed)
         elif observed is not None:
             inputs, several = features.observe(observed, view)
             if several and spec.needs_observed:
                 raise EstimatorError(f"{estimator.name!r} fits one observation at a time")
         fitted_for = inputs if spec.needs_observed or not spec.amortised else None
-        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table))
+        tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table),
+                               self.store.attempt(0))
         folder = self.path / "fits" / tag
         folder.mkdir(parents=True, exist_ok=True)
         return estimate.Problem(
@@ -336,18 +381,43 @@ class Study:
             inputs, self.simulator if "simulator" in self.has else None,
             tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
             self.log_likelihood, self.reporter.event, self._run, self.job,
-            self.executor,
+            self.executor, self._spend,
         )
 
     @staticmethod
-    def _holds_its_model(estimator: Component) -> bool:
+    def holds_its_model(estimator: Component) -> bool:
+        """Whether an estimator learns from observations alone."""
         spec: Any = estimator.spec
         return set(spec.consumes) == {"observations"}
 
-    def _run(self, draw: Callable, round: int, n: int) -> Progress:
+    def _keep(self, observed: Any) -> None:
+        """Leave the study in its folder, so that the command line, and `ik.open`, know it."""
+        if not self.from_file:
+            written.keep(self, self._wanted or len(self.store.present(0)) or None, observed)
+
+    def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False,
+             first: Callable[[Progress], None] | None = None) -> Progress:
         spec: Any = self.simulator.spec
+        if self.may_simulate is not None:
+            self._spend(n - int((self.store.present(round) < n).sum()))
         return simulate.run(self.store, spec, self._runner, draw, round, n,
-                            self.reporter)
+                            self.reporter, retry_failed, first)
+
+    def _spend(self, n: int) -> None:
+        """Take n from the new simulations that may run, where that is limited."""
+        if self.may_simulate is None or n == 0:
+            return
+        if n > self.may_simulate:
+            raise EstimatorError(f"this takes {n:,} new simulations, and {self.may_simulate:,} may run",
+                                 fix="inferkit compare RUN … --simulate 50000")
+        self.may_simulate -= n
+
+    def _after_the_first(self, progress: Progress) -> None:
+        """What the first rows teach, before many run."""
+        for note in progress.notes:
+            if soundness.MARK in note:
+                warnings.warn(note, stacklevel=4)
+        self.check_observed()
 
     @contextlib.contextmanager
     def _executor(self) -> Iterator[None]:
@@ -364,17 +434,3 @@ class Study:
         finally:
             runner, self._runner = self._runner, None
             runner.close()
-
-
-def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ConfigError(f"seed is {seed!r}", allowed="an integer, 0 or more")
-    return int(seed)
-
-
-def _timeout(timeout: Any) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ConfigError(f"timeout is {timeout!r}", allowed="seconds, more than 0")
-    return float(timeout)

@@ -19,7 +19,7 @@ FLOORS = (
     {"posterior"},
     {"diagnose"},
     {"plot"},
-    {"report", "builtin"},
+    {"report", "builtin", "tryout", "written"},
     {"study"},
     {"commands"},
     {"testing", "__main__"},

@@ -10,11 +10,14 @@ Both accept parameters whose simulated inputs s lie near the observed ones o,
 adaptive distance, Prangle 2017).  All moves happen in the prior's unconstrained space, where no
 proposal can leave the support.  Generation t: sigma from all proposals of generation t-1;
 eps_t = a quantile of the population's distances; propose u ~ sum_j W_j N(u_j, Cov_W(u)), simulate,
-accept where d <= eps_t, until N are accepted; weights
+accept where d <= eps_t, until N are accepted and their effective size 1 / sum_i W_i^2 is N/2, or
+`ENOUGH`; weights
 
     w(u) = p(u) / sum_j W_j N(u; u_j, Cov_W).
 
-Generation 0 is made of the stored simulations of the prior.
+Generation 0 is made of the stored simulations of the prior.  A few heavy weights stand for few draws,
+and the width that they show is too small: what the last generation is worth, and how far it moved from
+the one before, is in `info`, for the verdict on training.
 
 **Regression adjustment** (Beaumont et al. 2002): accepted particles are moved to where they would
 be had they given just o, u* = u + B (o - s), B by least squares weighted with w (1 - d^2/eps^2).
@@ -34,6 +37,10 @@ from inferkit.estimate import Problem, Training
 from inferkit.features import flatten
 from inferkit.protocols import Prior
 
+ENOUGH = 200
+"""An effective size that a generation need not exceed."""
+MOST = 4
+"""A generation is so many times its population at most, whatever its effective size."""
 FAR = 10.0
 """Scaled distance of an input that is undefined on one side only."""
 
@@ -55,12 +62,13 @@ class RejectionConfig:
 class SMCConfig:
     """Settings of ABC-SMC.
 
-    population: particles; quantile: how fast the tolerance falls; generations: at most so many;
+    population: particles (None: 1000, or 100 for each parameter if that is more);
+    quantile: how fast the tolerance falls; generations: at most so many;
     min_acceptance: stop when fewer proposals than this share are accepted;
     max_simulations: stop before more new simulations than this; adjust: regression at the end.
     """
 
-    population: int = 1000
+    population: int | None = None
     quantile: float = 0.5
     generations: int = 12
     min_acceptance: float = 0.02
@@ -68,7 +76,7 @@ class SMCConfig:
     adjust: Literal["linear", "none"] = "linear"
 
     def __post_init__(self):
-        if self.population < 10:
+        if self.population is not None and self.population < 10:
             raise ConfigError(f"abc-smc: population is {self.population}", allowed="10 or more")
         if not 0 < self.quantile < 1:
             raise ConfigError(f"abc-smc: quantile is {self.quantile}", allowed="between 0 and 1")
@@ -131,9 +139,10 @@ class ABCSMC:
         config, prior = self.config, problem.prior
         refuse_discrete(prior, "abc-smc")
         observed = flatten(problem.observed or {})[0]
+        size = config.population or max(1000, 100 * prior.dim)
         last = problem.training()
-        if len(last) < config.population:
-            more = prior.pack(prior.sample(2 * config.population, problem.rng(0)))
+        if len(last) < size:
+            more = prior.pack(prior.sample(2 * size, problem.rng(0)))
             last = problem.simulate(more)
         inputs, u = _usable(last, prior)
         if len(u) < 10:
@@ -141,35 +150,40 @@ class ABCSMC:
                                  fix="inferkit check study.toml")
         distance = Distance(inputs, observed)
         d = distance(inputs)
-        nearest = np.argsort(d, kind="stable")[: config.population]
+        nearest = np.argsort(d, kind="stable")[:size]
         population = Population(u[nearest], np.full(len(nearest), 1 / len(nearest)),
                                 inputs[nearest], d[nearest])
         generations = [_told(0, float(d[nearest].max()), len(nearest) / len(last), len(last),
                              population)]
-        spent, proposed = 0, inputs
+        spent, proposed, before, stopped = 0, inputs, population, "generations"
         for t in range(1, config.generations + 1):
             distance = Distance(proposed, observed)
             d = distance(population.inputs)
             eps = _weighted_quantile(d, population.weights, config.quantile)
             budget = config.max_simulations - spent
-            found, proposed, used = self._generation(problem, population, distance, eps, t, budget)
+            found, proposed, used = self._generation(
+                problem, population, size, distance, eps, t, budget)
             spent += used
             if found is None:
+                stopped = "max_simulations"
                 break
-            population = found
+            before, population = population, found
             acceptance = len(found.u) / used
             generations.append(_told(t, eps, acceptance, used, population))
             problem.show(f"abc-smc: generation {t}", generations[-1])
             if acceptance < config.min_acceptance:
+                stopped = "min_acceptance"
                 break
-        u, weights = population.u, population.weights
-        if config.adjust == "linear":
-            u, weights = adjust(population, observed)
+        (u, weights), previous = ((p.u, p.weights) if config.adjust == "none" else adjust(p, observed)
+                                  for p in (population, before))
         theta, _ = prior.from_unconstrained(u)
-        return Particles(theta, weights, {"generations": generations, "simulations": spent})
+        return Particles(theta, weights, {
+            "generations": generations, "simulations": spent, "stopped": stopped,
+            "effective_size": round(float(1 / (weights**2).sum()), 1),
+            **_moved((u, weights), previous)})
 
-    def _generation(self, problem: Problem, population: Population, distance: Distance, eps: float,
-                    t: int, budget: int) -> tuple[Population | None, np.ndarray, int]:
+    def _generation(self, problem: Problem, population: Population, n: int, distance: Distance,
+                    eps: float, t: int, budget: int) -> tuple[Population | None, np.ndarray, int]:
         """One generation's population, all its proposals' inputs, and the simulations it took."""
         config, prior = self.config, problem.prior
         cov = np.atleast_2d(np.cov(population.u.T, aweights=population.weights))
@@ -178,8 +192,8 @@ class ABCSMC:
         inputs: list[np.ndarray] = []
         seen: list[np.ndarray] = []
         count = used = 0
-        size = int(config.population / config.quantile)
-        while count < config.population:
+        size, enough, wanted = int(n / config.quantile), min(n / 2, ENOUGH), n
+        while True:
             if used + size > budget:
                 return None, np.concatenate(seen) if seen else population.inputs, used
             u = propose(population, root, prior, size, problem.rng(t, len(seen)))
@@ -193,10 +207,13 @@ class ABCSMC:
             used += len(rows)
             rate = max(count / used, config.min_acceptance / 4)
             # Whole batches are kept, so that stopping does not favour quick simulations.
-            size = int(np.clip(1.1 * (config.population - count) / rate, 64, 20_000))
-        u, s = np.concatenate(accepted), np.concatenate(inputs)
-        weights = importance(u, population, root, prior)
-        return Population(u, weights, s, distance(s)), np.concatenate(seen), used
+            if count >= wanted:
+                u, s = np.concatenate(accepted), np.concatenate(inputs)
+                found = Population(u, importance(u, population, root, prior), s, distance(s))
+                if found.ess >= enough or count >= MOST * n:
+                    return found, np.concatenate(seen), used
+                wanted = int(np.clip(count * enough / found.ess, count + 1, MOST * n))
+            size = int(np.clip(1.1 * (wanted - count) / rate, 64, 20_000))
 
 
 class Nearest:
@@ -293,6 +310,26 @@ def adjust(population: Population, observed: np.ndarray) -> tuple[np.ndarray, np
     gram = (design * root).T @ (design * root) + 1e-8 * np.eye(design.shape[1])
     slope = np.linalg.solve(gram, (design * root).T @ (population.u * root))[1:]
     return population.u - s @ slope, weights
+
+
+def _moved(last: tuple[np.ndarray, np.ndarray], before: tuple[np.ndarray, np.ndarray]
+           ) -> dict[str, float]:
+    """How far the posterior moved in the last generation, beyond three times the draws' own error.
+
+    shift: of a mean, in sds; narrowed: the log of the ratio of a parameter's sds, without its sign.
+    """
+    (m1, s1, n1), (m0, s0, n0) = (_moments(*p) for p in (last, before))
+    if n1 < 2 or n0 < 2:
+        return {}
+    error = np.sqrt(1 / n1 + 1 / n0)
+    shift = float(np.max(np.abs(m1 - m0) / s1)) - 3 * error
+    narrowed = float(np.max(np.abs(np.log(s1 / s0)))) - 3 * error / np.sqrt(2)
+    return {"shift": max(shift, 0.0), "narrowed": max(narrowed, 0.0)}
+
+
+def _moments(u: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    mean = weights @ u
+    return mean, np.sqrt(weights @ (u - mean) ** 2) + 1e-300, float(1 / (weights**2).sum())
 
 
 def refuse_discrete(prior: Prior, name: str) -> None:

@@ -74,8 +74,9 @@ def inferkit_readers():
     for name, suffixes, summary in (
         ("npz", (".npz",), "numpy arrays by name"),
         ("npy", (".npy",), "one numpy array"),
-        ("csv", (".csv",), "columns by name"),
+        ("csv", (".csv", ".tsv"), "columns by name, or one array where there are no names"),
         ("mat", (".mat",), "MATLAB variables by name; a cell array is a list of trials"),
+        ("netcdf", (".nc",), "an xarray dataset"),
     ):
         yield ReaderSpec(name=name, summary=summary, suffixes=suffixes,
                          target=f"inferkit.builtin.readers:{name}")

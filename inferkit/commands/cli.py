@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ACCEPT = "take what another version of your code simulated for this one's (it is recorded)"
+
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
@@ -71,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
         go.add_argument("--executor", help="in place of the file's")
         go.add_argument("--estimator", help="in place of the file's")
         go.add_argument("--only", choices=["simulate", "fit"], help="stop after this stage")
+        go.add_argument("--retry-failed", action="store_true", help="run failed simulations again")
+        go.add_argument("--accept-code", action="store_true", help=ACCEPT)
 
     report = command("report", _report, "write a run's report again")
     report.add_argument("run_folder", metavar="RUN")
@@ -82,10 +86,13 @@ def parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "several estimators on the same stored simulations")
     compare.add_argument("run_folder", metavar="RUN")
     compare.add_argument("estimators", nargs="+", metavar="ESTIMATOR")
+    compare.add_argument("--simulate", type=int, default=0, metavar="N", help="so many new simulations "
+                         "may run, for estimators that need their own (default: none)")
 
     sweep = command("sweep", _sweep, "a simulator's outcomes over a grid of its parameters")
     sweep.add_argument("file", help="a sweep file: [simulator], [grid], …")
     sweep.add_argument("--outcome", help="which one to draw (default: the first)")
+    sweep.add_argument("--accept-code", action="store_true", help=ACCEPT)
 
     replay = command("replay", _replay, "run one stored simulation again and compare")
     replay.add_argument("row", metavar="RUN:INDEX", help="such as runs/lif:137 (or RUN:ROUND/INDEX)")
@@ -140,11 +147,10 @@ def _init(args: Any) -> int:
 
 
 def _check(args: Any) -> int:
-    from inferkit.commands import check, study_file
+    from inferkit.commands import study_file
 
     study, told = study_file.read(args.file)
-    study.reporter.quiet = True
-    result = check.run(study, told.simulations)
+    result = study.try_out(told.simulations)
     print(result)
     return 1 if result.status == "FAIL" else 0
 
@@ -159,6 +165,7 @@ def _run(args: Any) -> int:
         study.executor = chosen("executor", args.executor)
     if args.estimator:
         study.estimator = chosen("estimator", args.estimator)
+    study.accept_code = args.accept_code
     n = told.simulations if args.simulations is None else args.simulations
     if "simulator" in study.has:
         study.check_names()
@@ -168,7 +175,8 @@ def _run(args: Any) -> int:
     if args.command == "run":
         study_file.keep_copy(study, source, n)
     if "simulator" in study.has or args.only == "simulate":
-        study.simulate(n, verify_up_to=2e9 if args.command == "run" else float("inf"))
+        study.simulate(n, retry_failed=args.retry_failed,
+                       verify_up_to=2e9 if args.command == "run" else float("inf"))
     if args.only == "simulate":
         return 0
     study.fit()
@@ -204,16 +212,16 @@ def _compare(args: Any) -> int:
     from inferkit.commands import compare, study_file
 
     study, _ = study_file.reopen(args.run_folder)
-    compared = compare.run(study, args.estimators)
+    compared = compare.run(study, args.estimators, args.simulate)
     print(compared)
     print(f"picture: {compared.picture(study.path / 'compare.png')}")
-    return 0
+    return 130 if compared.stopped else 0
 
 
 def _sweep(args: Any) -> int:
     from inferkit.commands import grid
 
-    found = grid.from_file(args.file)
+    found = grid.from_file(args.file, args.accept_code)
     for name in found.columns:
         values = found.values(name).ravel()
         known = values[values == values]  # without NaN, where every repeat failed
@@ -254,8 +262,9 @@ def _jobs(args: Any) -> int:
         store = Store.existing(run)
         for round in store.rounds():
             counts = {k: v for k, v in Simulations(store, round).counts.items() if v}
-            wanted = f" of {told.simulations:,}" if round == 0 else ""
-            print(f"round {round}: {sum(counts.values()):,}{wanted} rows, "
+            stored = sum(counts.values())
+            wanted = f" of {told.simulations:,}" if round == 0 and stored <= told.simulations else ""
+            print(f"round {round}: {stored:,}{wanted} rows, "
                   + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
         for fit in sorted((run / "fits").glob("*/posterior.json")):
             print(f"fit: {fit.parent.name}")

@@ -11,18 +11,22 @@ distances to the exact posterior are given as well: the worst standardised error
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferkit.diagnose import Context
+from inferkit.diagnose.context import CALIBRATION_ROWS
 from inferkit.errors import InferkitError
-from inferkit.plugins import chosen
+from inferkit.estimate import digest
+from inferkit.plugins import Component, chosen, registry
 from inferkit.posterior import Samples
 from inferkit.progress import duration
+from inferkit.store import write_atomic
 from inferkit.study import Study
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -56,6 +60,7 @@ class Row:
 class Comparison:
     rows: list[Row]
     truth: Mapping[str, Any] | None = None
+    stopped: bool = False
 
     def picture(self, file: str | Path) -> Path:
         """Calibration curves, log-scores and times of all, and their posteriors over each other."""
@@ -123,30 +128,75 @@ def _spent(seconds: float) -> str:
     return "-" if np.isnan(seconds) else duration(seconds)
 
 
-def run(study: Study, estimators: list[Any]) -> Comparison:
+def run(study: Study, estimators: list[Any], simulate: int = 0) -> Comparison:
     """Fit each on what is stored (fits made before are loaded) and examine it alike.
 
-    One that cannot be fitted has a row that says why, and costs the others nothing; each row is told
-    as it comes.
+    simulate: so many new simulations may run in all; without any, an estimator that needs its own has
+    no row.  One that cannot be fitted has a row that says why, and costs the others nothing; each row
+    is told as it comes and kept, so that a comparison that was stopped goes on.
     """
-    asked = [chosen("estimator", given) for given in estimators]  # a wrong name, before any trains
-    rows = []
-    for estimator in asked:
-        try:
-            rows.append(_row(study, estimator))
-        except InferkitError as cause:
-            rows.append(Row.missing(estimator.name, str(cause)))
-        study.reporter.say(str(Comparison(rows[-1:])).partition("\n")[2])
+    asked = [_within(chosen("estimator", given), simulate) for given in estimators]
+    known = {e.name: _pairs(study, e) for e in asked}  # before any trains
+    say, rows, before = study.reporter.say, [], study.may_simulate
+    held, allowed = min(CALIBRATION_ROWS, len(study.held_out)), f"{simulate:,}" if simulate else "no"
+    say(f"compare: {len(asked)} estimators on {len(study.training):,} stored simulations, scored on "
+        f"{held} others; {allowed} new simulations"
+        + ("" if simulate else " (--simulate N for those that need their own)"))
+    study.may_simulate = simulate
+    try:
+        for i, estimator in enumerate(asked):
+            say(f"{i + 1} of {len(asked)}: {estimator.name}")
+            try:
+                rows.append(Row.missing(estimator.name, known[estimator.name]) if known[estimator.name]
+                            else _row(study, estimator))
+            except InferkitError as cause:
+                rows.append(Row.missing(estimator.name, str(cause)))
+            say(str(Comparison(rows[-1:])).partition("\n")[2])
+    except KeyboardInterrupt:
+        left = [e.name for e in asked[len(rows):]]
+        return Comparison(
+            [*rows, *(Row.missing(name, "stopped; the same command goes on") for name in left)],
+            study.truth, True)
+    finally:
+        study.may_simulate = before
     return Comparison(rows, study.truth)
+
+
+def _within(estimator: Component, simulations: int) -> Component:
+    """The estimator, told how many simulations it may make where it can be told."""
+    most = getattr(estimator.config, "max_simulations", None)
+    if not simulations or most is None or most <= simulations:
+        return estimator
+    return replace(estimator, config=replace(estimator.config, max_simulations=simulations))
+
+
+def _pairs(study: Study, estimator: Component) -> str:
+    """Why an estimator cannot work with this study, if it cannot."""
+    try:
+        study.check_pairing(estimator, study.observed)
+    except InferkitError as cause:
+        return str(cause)
+    return ""
 
 
 def _row(study: Study, estimator: Any) -> Row:
     posterior = study.fit(estimator)
-    checks = study.check()
     context = study.context()
-    return Row(estimator.name, checks.status, int(posterior.info.get("rows", 0)),
-               float(posterior.info.get("seconds", np.nan)), *_calibration(context),
-               _reference(study, context), _covered(context, CURVE), samples=_single(context.samples))
+    file = study.path / "compare" / f"{posterior.info['fit']}-{digest(context.observed_inputs)}.json"
+    fitted = study.path / "fits" / posterior.info["fit"] / "posterior.json"
+    if file.exists() and file.stat().st_mtime >= fitted.stat().st_mtime:
+        kept = json.loads(file.read_text())
+        return Row(**{**kept, "covered": np.array(kept["covered"])}, samples=_single(context.samples))
+    study.reporter.say(f"{estimator.name}: being scored")
+    # All but the one that fits again, to see what more simulations would bring.
+    names = [s.name for s in registry().all("diagnostic") if s.name != "budget"]
+    row = Row(estimator.name, study.check(only=names).status, int(posterior.info.get("rows", 0)),
+              float(posterior.info.get("seconds", np.nan)), *_calibration(context),
+              _reference(study, context), _covered(context, CURVE))
+    file.parent.mkdir(exist_ok=True)
+    told = {k: v for k, v in vars(row).items() if k != "samples"}
+    write_atomic(file, [json.dumps({**told, "covered": row.covered.tolist()}).encode()])
+    return replace(row, samples=_single(context.samples))
 
 
 def _single(samples: Samples | None) -> Samples | None:

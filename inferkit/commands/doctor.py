@@ -11,6 +11,7 @@ from inferkit import plugins, provenance
 from inferkit.commands import demo
 from inferkit.errors import InferkitError, unknown_name
 from inferkit.plugins import API_VERSION, ROLES, Component, DemoSpec, Spec, schema
+from inferkit.plugins.discovery import install
 
 BASE = {f.name for f in dataclasses.fields(Spec)}
 
@@ -140,6 +141,5 @@ def examine() -> tuple[str, bool]:
                          f"{packages[0]}:{name}")
     for package in sorted(plugins.OFFICIAL):
         if package not in found.packages and all(b.package != package for b in found.broken):
-            lines.append(f"  -       {package} is not installed: "
-                         f"pip install -c constraints.txt ./plugins/{package.replace('-', '_')}")
+            lines.append(f"  -       {package} is not installed: {install(package)}")
     return "\n".join(lines), not found.broken

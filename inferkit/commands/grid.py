@@ -24,7 +24,7 @@ import numpy as np
 from inferkit import features as feature_stage
 from inferkit import simulate
 from inferkit.data import Job
-from inferkit.errors import ConfigError
+from inferkit.errors import ConfigError, names_keywords
 from inferkit.plugins import Component, chosen, own_simulator, schema
 from inferkit.progress import Reporter
 from inferkit.simulate import check_names
@@ -121,7 +121,7 @@ class Explored:
                 fig, axes = style.grid(1, 1, 5.0, 3.2)
                 ax, x = axes[0, 0], self.axes[names[0]]
                 ax.plot(x, values, marker="o", markersize=3)
-                ax.set_xscale("log" if geometric(x) else "linear")
+                _mark(ax, "x", x)
                 ax.set_xlabel(names[0])
                 ax.set_ylabel(name)
         else:
@@ -139,8 +139,8 @@ class Explored:
         for i, ax in enumerate(axes.ravel()):
             drawn = ax.pcolormesh(x, y, values[..., i], vmin=low, vmax=high, shading="nearest",
                                   cmap="viridis", rasterized=True)
-            ax.set_xscale("log" if geometric(x) else "linear")
-            ax.set_yscale("log" if geometric(y) else "linear")
+            _mark(ax, "x", x)
+            _mark(ax, "y", y)
             ax.set_xlabel(names[1])
             ax.grid(False)
             if i == 0:
@@ -151,19 +151,34 @@ class Explored:
         return fig
 
 
+TICKS = 7
+"""An axis is marked at so many of the grid's values at most."""
+
+
+def _mark(ax: Any, which: str, values: np.ndarray) -> None:
+    """Scale an axis as its values go, with ticks at values that were simulated."""
+    getattr(ax, f"set_{which}scale")("log" if geometric(values) else "linear")
+    shown = values[:: -(-len(values) // TICKS)]
+    axis = getattr(ax, f"{which}axis")
+    axis.set_ticks([], minor=True)
+    axis.set_ticks(shown, [f"{v:.3g}" for v in shown])
+
+
 def geometric(x: np.ndarray) -> bool:
     """Whether an axis goes up in ratios."""
     return len(x) > 2 and bool((x > 0).all()) and np.ptp(np.diff(np.log(x))) < 1e-6 < np.ptp(np.diff(x))
 
 
+@names_keywords
 def explore(simulator: Any, grid: Mapping[str, Any], *, fixed: Mapping[str, Any] | None = None,
             features: Any = None, repeats: int = 1, executor: Any = "local",
             path: str | Path = "runs/sweep", seed: int = 0, timeout: float | None = None,
-            quiet: bool = False, folder: Path = Path()) -> Explored:
+            accept_code: bool = False, quiet: bool = False, folder: Path = Path()) -> Explored:
     """Simulate every point of a grid, `repeats` times; only what is missing runs.
 
     grid: parameter -> its values.  fixed: other parameters' values.  features: what to take from the
     outputs, as in a study; left out, every output, averaged where it has more than one number.
+    accept_code: as in a study.
     """
     part = simulator if isinstance(simulator, Component) else (
         chosen("simulator", simulator) if isinstance(simulator, str) else own_simulator(simulator))
@@ -186,7 +201,8 @@ def explore(simulator: Any, grid: Mapping[str, Any], *, fixed: Mapping[str, Any]
 
     told = {"axes": {k: v.tolist() for k, v in axes.items()}, "repeats": repeats,
             "fixed": {k: v.tolist() for k, v in held.items()}}
-    store = Store.create(Path(path), {"simulator": part.identity(), "sweep": told, "seed": seed})
+    store = Store.create(Path(path), {"simulator": part.identity(), "sweep": told, "seed": seed},
+                         code=part.code, accept_code=accept_code)
     n = len(mesh[0]) * repeats
     runner: Any = chosen("executor", executor).build()
     with store.writing():
@@ -225,7 +241,7 @@ def _outcomes(path: Path, rows: Simulations, built: Any, chosen_features: Any,
     return Explored(path, axes, shaped, n - len(rows.ok))
 
 
-def from_file(file: str | Path) -> Explored:
+def from_file(file: str | Path, accept_code: bool = False) -> Explored:
     """The sweep that a file describes, with its table and picture saved."""
     from inferkit.commands.study_file import read_part, read_simulator
 
@@ -243,6 +259,6 @@ def from_file(file: str | Path) -> Explored:
     found = explore(read_simulator(dict(told.simulator), file.parent), grid, fixed=told.fixed,
                     features=told.features, repeats=told.repeats,
                     executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
-                    timeout=told.timeout, folder=file.parent)
+                    timeout=told.timeout, accept_code=accept_code, folder=file.parent)
     found.save()
     return found

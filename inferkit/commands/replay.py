@@ -41,8 +41,12 @@ class Replay:
 def run(study: Study, round: int, index: int) -> Replay:
     table = Simulations(study.store, round, start=index, stop=index + 1)
     if not len(table):
-        raise StoreError(f"{study.path} has no row {index} in round {round}",
-                         allowed=f"rounds {study.store.rounds()}")
+        there = study.store.present(round)
+        rounds = ", ".join(map(str, study.store.rounds())) or "none yet"
+        raise StoreError(
+            f"{study.path} has no row {index} in round {round}",
+            allowed=f"{there[0]} to {there[-1]}" if len(there) else f"rounds: {rounds}",
+            fix=f"inferkit replay {study.path}:{there[-1]}" if len(there) and not round else None)
     told = next(table.batches())
     job = Job(study.simulator.reference(), study.seed, study.store.key, study.timeout)
     receipt = run_chunk(job, Chunk("replay", round, told.index, told.theta))

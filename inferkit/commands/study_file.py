@@ -8,6 +8,7 @@
     features = ["spike_count", {name = "psd", output = "V"}]
     observed = "data.npz"              # or a table: synthetic data {theta = {…}, seed = 1},
                                        # of another simulator with {simulator = {name = …}, …}
+    truth = {tau = 20.0}               # the parameters behind data that are known to be synthetic
 
     [simulator]                        # name = "…" and its settings, or function = "file.py:f"
     [prior]                            # "name" = {family = "…", …};  constraint = ["a < b"]
@@ -24,7 +25,7 @@ relative to where the command runs.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,14 @@ import numpy as np
 
 from inferkit import plugins, seeds
 from inferkit.data import Trials
-from inferkit.errors import ConfigError, DataError, InferkitError
-from inferkit.plugins import Component, own_simulator, schema
+from inferkit.errors import ConfigError, DataError, StoreError
+from inferkit.plugins import Component, by_value, own_simulator, schema
+from inferkit.plugins.component import Own
 from inferkit.plugins.own_code import import_function
 from inferkit.prior import Prior
 from inferkit.store import write_atomic
 from inferkit.study import Study
-
-COPY = "study.toml"
-"""The run folder's own copy of its study file."""
+from inferkit.written import COPY, to_toml
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class StudyFile:
     estimator: str | dict = "abc-rejection"
     executor: str | dict = "local"
     plugins: dict = field(default_factory=dict)
+    truth: dict | None = None
+    missing: dict = field(default_factory=dict)
 
 
 def read(file: str | Path) -> tuple[Study, StudyFile]:
@@ -70,6 +72,9 @@ def read(file: str | Path) -> tuple[Study, StudyFile]:
 
 
 def _parsed(file: Path) -> dict:
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder, no study file", fix=(
+            f"inferkit resume {file}" if (file / COPY).exists() else "inferkit init study.toml"))
     try:
         return tomllib.loads(file.read_text())
     except FileNotFoundError:
@@ -96,6 +101,9 @@ def build(told: StudyFile, folder: Path, quiet: bool = False) -> Study:
     )
     if told.observed is not None:
         study.observed = _observed(told.observed, folder, study)
+    if told.truth is not None:
+        study.truth = {k: np.asarray(v, float) for k, v in _flat(told.truth).items()}
+    study.from_file = True
     return study
 
 
@@ -108,6 +116,8 @@ def read_simulator(values: dict, folder: Path) -> Component:
         if unknown := values.keys() - allowed:
             raise ConfigError(f"simulator: unknown key {sorted(unknown)[0]!r} beside function",
                               allowed=", ".join(sorted(allowed)))
+        if source.endswith(by_value.ENDING):
+            return Own.unpacked(folder / source, source)
         return own_simulator(import_function(source, folder), source=source, **values)
     return read_part("simulator", values)
 
@@ -184,66 +194,64 @@ def read_data(file: Path, reader: str | None = None, settings: Mapping[str, Any]
         raise DataError(f"{file} cannot be read: {cause}") from cause
 
 
-def to_toml(study: Study, simulations: int | None = None) -> str:
-    """The study as a study file; what is Python code only is an error that says so."""
-    import tomli_w
-
-    told: dict[str, Any] = {"path": str(study.path), "seed": study.seed}
-    if simulations is not None:
-        told["simulations"] = simulations
-    if study.timeout is not None:
-        told["timeout"] = study.timeout
-    if study.trials is not None:
-        low, high = study.trials
-        told["trials"] = low if low == high else [low, high]
-    if study.features is not None:
-        told["features"] = study.view().to_config()
-    if "simulator" in study.has:
-        told["simulator"] = study.simulator.to_config()
-    if "parameters" in study.has:
-        told["prior"] = study.prior.to_config()
-    told |= {
-        "estimator": study.estimator.to_config(), "executor": study.executor.to_config(),
-    }
-    return tomli_w.dumps(schema.plain(told))
-
-
 def keep_copy(study: Study, source: Path | None, simulations: int) -> None:
     """Leave the study file in the run folder, so that the folder alone can be resumed.
 
     Files it names are meant relative to the original, whose folder is noted beside it.
     """
     study.path.mkdir(parents=True, exist_ok=True)
-    if source is not None:
-        text = source.read_text()
-        where = str(source.parent.resolve())
-    else:
-        try:
-            text, where = to_toml(study, simulations), str(Path.cwd())
-        except InferkitError:
-            return
-    write_atomic(study.path / COPY, [text.encode()])
-    write_atomic(study.path / "study.folder", [where.encode()])
+    if source is None:
+        text = to_toml(study, simulations, study.observed, study.path)
+        write_atomic(study.path / COPY, [text.encode()])
+        return
+    write_atomic(study.path / COPY, [source.read_text().encode()])
+    write_atomic(study.path / "study.folder", [str(source.parent.resolve()).encode()])
 
 
-def reopen(run: str | Path) -> tuple[Study, StudyFile]:
-    """The study of a run folder; own functions that it names are imported."""
+def reopen(run: str | Path, trust: bool = True) -> tuple[Study, StudyFile]:
+    """The study of a run folder; own functions that it names are imported, where it is trusted."""
     run = Path(run)
     if run.is_file():
         return read(run)
     told = look(run)
+    if not trust and (named := sorted(_own_code(vars(told)))):
+        raise StoreError(f"the study of {run} names code of your own ({', '.join(named)}), and opening "
+                         "runs none unless asked", fix=f"ik.open({str(run)!r}, trust=True)")
+    for name in ("simulator", "prior", "features"):
+        if name in told.missing:
+            raise ConfigError(f"{run} does not hold its study's {name}: {told.missing[name]}",
+                              allowed="inferkit status, and the script that began it",
+                              fix="run the script again: what is stored is not repeated")
     note = run / "study.folder"
     folder = Path(note.read_text()) if note.exists() else run
     study = build(told, folder)
     study.path = run
+    for name, why in told.missing.items():
+        study.reporter.say(f"{run}: without its {name}, which no file holds ({why})")
     return study, told
+
+
+def open_run(path: str | Path, *, trust: bool = False) -> Study:
+    """The study of a run's folder again: `ik.open`."""
+    return reopen(path, trust)[0]
+
+
+def _own_code(table: Any) -> Iterator[str]:
+    """What a study file names that is code of somebody's own."""
+    if isinstance(table, Mapping):
+        if isinstance(table.get("function"), str):
+            yield table["function"]
+        table = list(table.values())
+    if isinstance(table, (list, tuple)):
+        for value in table:
+            yield from _own_code(value)
+    elif isinstance(table, str) and ".py:" in table:
+        yield table
 
 
 def look(run: Path) -> StudyFile:
     """What a run folder's study file says; nothing that it names is imported or run."""
     if not (run / COPY).exists():
-        raise ConfigError(
-            f"{run} has no {COPY}, so its study is known to your script only",
-            allowed="the folder of a run that `inferkit run` began",
-            fix="run the script again: what is stored is not repeated")
+        raise ConfigError(f"{run} has no {COPY}", allowed="the folder of a run",
+                          fix="inferkit run FILE, or run the script that made the folder again")
     return schema.build(StudyFile, _parsed(run / COPY), str(run / COPY))

@@ -30,7 +30,7 @@ import numpy as np
 
 from inferkit.commands import study_file
 from inferkit.errors import ConfigError
-from inferkit.plugins import chosen, own_code, schema
+from inferkit.plugins import chosen, code_text, schema
 from inferkit.progress import Reporter
 from inferkit.simulate import points
 from inferkit.simulate.points import Point, folder
@@ -75,7 +75,7 @@ def run(what: Callable | str | Path, grid: Mapping[str, Sequence] | Iterable[Poi
     """
     path, wanted = Path(path), points.numbered(_combined(grid), "sweep")
     if callable(what):
-        identity = {"function": getattr(what, "__name__", "f"), "code": own_code.code_digest(what)}
+        identity = {"function": getattr(what, "__name__", "f"), "code": code_text.code_digest(what)}
         call: Callable = what
     else:
         file = Path(what)

@@ -189,7 +189,10 @@ class Context:
         if not self.estimator.amortised:
             return None
         rows = self.held_out
-        use = np.flatnonzero(rows.ok)[:CALIBRATION_ROWS]
+        ok = rows.ok
+        if "log_likelihood" in self.estimator.gives:  # it judges outcomes all of which are defined
+            ok = ok & ~np.isnan(features.flatten(rows.inputs)).any(axis=1)
+        use = np.flatnonzero(ok)[:CALIBRATION_ROWS]
         if len(use) < 20:
             return None
         inputs = {k: v[use] for k, v in rows.inputs.items()}

@@ -75,6 +75,7 @@ class Problem:
     _run: Callable[[Callable, int, int], Any] | None = None
     _job: Callable[[], Job] | None = None
     executor: Component | None = None
+    spend: Callable[[int], None] = lambda n: None  # refuses new simulations where only so many may run
     _step: int = 0
 
     @property
@@ -142,6 +143,7 @@ class Problem:
         """
         if self._job is None:
             raise EstimatorError("this problem cannot simulate")
+        self.spend(n)
         matrix = np.asarray(proposal.sample(n, seeds.generator(self.seed, "theta", STREAM, step)))
         chunk = Chunk(f"stream-{step}", STREAM + step, np.arange(n), self.prior.unpack(matrix))
         receipt = run_chunk(replace(self._job(), store=None), chunk)
@@ -222,10 +224,14 @@ def _read_plan(file: Path) -> np.ndarray:
 
 
 def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | Dataset | None,
-            seed: int, rows: int) -> str:
-    """A short digest of what a fit depends on: the name of its folder and of its rounds."""
+            seed: int, rows: int, attempt: int = 0) -> str:
+    """A short digest of what a fit depends on: the name of its folder and of its rounds.
+
+    attempt: the latest at the rows; after another, some that failed may be there.
+    """
     h = hashlib.blake2b(digest_size=6)
-    h.update(json.dumps([estimator.identity(), view.digest, seed, rows], sort_keys=True).encode())
+    told = [estimator.identity(), view.digest, seed, rows, *([attempt] if attempt else [])]
+    h.update(json.dumps(told, sort_keys=True).encode())
     h.update(_bytes_of(observed))
     return f"{estimator.name}-{h.hexdigest()}"
 

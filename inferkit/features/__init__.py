@@ -3,7 +3,7 @@
 `view` applies a study's choice, `compose` puts features together, `base` is what they are made with.
 """
 
-from inferkit.features.observe import observe
+from inferkit.features.observe import check_observed, observe
 from inferkit.features.scaling import bent
 from inferkit.features.view import (
     FEATURES,
@@ -11,6 +11,7 @@ from inferkit.features.view import (
     OverTrials,
     View,
     choose,
+    columns,
     flatten,
     outputs_of,
     without_axis,

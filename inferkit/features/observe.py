@@ -10,6 +10,7 @@ import numpy as np
 from inferkit.data import Output, Ragged, Trials
 from inferkit.errors import DataError, unknown_name
 from inferkit.features.view import FEATURES, View
+from inferkit.store import Simulations
 
 
 def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
@@ -57,6 +58,14 @@ def observe(observed: Any, view: View) -> tuple[dict[str, Any], bool]:
                         fix="give every output the same number of observations")
     inputs = view({k: batch[k] for k in outputs if k in batch} if outputs else batch)
     return inputs, several == {True}
+
+
+def check_observed(observed: Any, view: View, seen: Simulations) -> None:
+    """Refuse observed data that do not fit, as soon as what was seen of the simulator tells."""
+    if len(row := seen.ok.select(slice(0, 1))):
+        view(row.x())  # now the features have names
+    if view.outputs and (len(row) or not view.computed):
+        observe(observed, view)
 
 
 def _observed_sets(observed: Mapping[str, Any], view: View) -> tuple[dict[str, Any], bool]:
@@ -116,6 +125,8 @@ def _observed_output(name: str, value: Any, output: Output | None) -> tuple[Any,
         return array[None], False
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return array, True
+    if array.shape == (*shape, 1) and shape != ():  # a column of a table, a vector of MATLAB's
+        return array[None, ..., 0], False
     raise DataError(f"observed {name!r} has shape {array.shape}",
                     allowed=f"{shape}, or (m, {', '.join(map(str, shape))}) for m observations",
                     fix="m trials of one observation: ik.Trials(x), or ik.Study(trials=m)"

@@ -26,7 +26,7 @@ import numpy as np
 
 from inferkit.data import Output, Ragged
 from inferkit.errors import ConfigError, DataError
-from inferkit.plugins import Component, own_code
+from inferkit.plugins import Component, by_value, code_text, own_code
 from inferkit.plugins.repeat import LENGTHS, per_trial
 from inferkit.store import Simulations, write_atomic
 
@@ -59,9 +59,13 @@ def _entry(entry: Any, folder: Path) -> Any:
     if isinstance(entry, Mapping):
         settings = dict(entry)
         if "function" in settings:
-            function = own_code.import_function(settings["function"], folder)
+            source, text = settings["function"], ""
+            if source.endswith(by_value.ENDING):
+                function, text = by_value.read(folder / source)
+            else:
+                function = own_code.import_function(source, folder)
             return _OwnFeature(OverTrials(function) if settings.get("over_trials") else function,
-                               settings["function"])
+                               source, text)
         if "name" not in settings:
             raise ConfigError(f"feature {entry!r} has no name", fix='{name = "psd", …}')
         return Component.choose("feature", settings.pop("name"), settings)
@@ -89,8 +93,17 @@ class OverTrials:
 class _OwnFeature:
     """The user's function; its digest stands in for a name in the cache's key."""
 
-    def __init__(self, thing: Any, source: str = ""):
-        self.thing, self.source = thing, source
+    def __init__(self, thing: Any, source: str = "", text: str = ""):
+        self.thing, self.text = thing, text
+        self.source = source or own_code.place(self.function)
+
+    @property
+    def function(self) -> Any:
+        return self.thing.function if isinstance(self.thing, OverTrials) else self.thing
+
+    @property
+    def code(self) -> str:
+        return self.text or code_text.code_of(self.function)
 
     def build(self) -> Any:
         return self.thing
@@ -103,7 +116,8 @@ class _OwnFeature:
         return {"function": self.source, **over}
 
     def identity(self) -> dict:
-        return {"code": own_code.code_digest(self.thing)}
+        over = {"over_trials": True} if getattr(self.thing, "over_trials", False) else {}
+        return {"code": code_text.digest_of(self.code), **over}
 
 
 class View:
@@ -276,6 +290,17 @@ def flatten(inputs: Mapping[str, Any]) -> np.ndarray:
                 "numbers", fix='features = ["spike_count", "isi"]')
         columns.append(np.asarray(value, dtype=np.float64).reshape(len(value), -1))
     return np.concatenate(columns, axis=1)
+
+
+def columns(view: View, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Inputs by the names that people know: outputs, and features one by one; ragged ones by length."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in inputs.items():
+        if name == FEATURES:
+            found |= {n: value[..., j] for j, n in enumerate(view.names)}
+        else:
+            found[name] = value.lengths if isinstance(value, Ragged) else np.asarray(value)
+    return found
 
 
 def outputs_of(simulator: Any, simulations: Simulations | None, trials: Any = None

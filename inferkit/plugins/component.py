@@ -8,15 +8,18 @@ a pickled-by-value function for code of the user's own, which no other process c
 from __future__ import annotations
 
 import base64
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from inferkit.data import Output, Parameter
-from inferkit.errors import ConfigError
-from inferkit.plugins import discovery, schema
+from inferkit.errors import ConfigError, names_keywords
+from inferkit.plugins import by_value, discovery, schema
+from inferkit.plugins.code_text import code_of, digest_of
 from inferkit.plugins.function import FunctionSimulator
-from inferkit.plugins.own_code import code_digest, own_modules
+from inferkit.plugins.own_code import place
 from inferkit.plugins.records import SimulatorSpec, Spec
 from inferkit.plugins.repeat import Repeat
 
@@ -68,9 +71,18 @@ class Component:
             "config": schema.plain(self.config) or {},
         }
 
+    @property
+    def code(self) -> str:
+        """The normalised text of code that is the user's own."""
+        return ""
+
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in (schema.plain(self.config) or {}).items())
         return f"{self.spec.role}({self.spec.name!r}{', ' + given if given else ''})"
+
+
+_here: dict[str, Component] = {}
+"""Own code that cannot leave this process."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,8 @@ class Own(Component):
     """The user's own function or object in place of a plugin."""
 
     thing: Any = None
-    source: str = ""  # "file.py:name" where it came from a study file
+    source: str = ""  # "file.py:name" where it came from a study file, or where it can be imported
+    text: str = ""  # its code, where it came by value
 
     def build(self) -> Any:
         return self.thing
@@ -90,28 +103,38 @@ class Own(Component):
                 "which a study file cannot hold",
                 fix=f'put it in a file and write function = "my_model.py:{self.spec.name}"',
             )
-        return {"function": self.source}
+        spec: Any = self.spec
+        usual: Any = own_simulator(self._code, vectorised=spec.vectorised).spec
+        told = {"stochastic": spec.stochastic, "batch_invariant": spec.batch_invariant}
+        flags = {k: v for k, v in told.items() if v != getattr(usual, k)}
+        if spec.vectorised == isinstance(self.thing, FunctionSimulator):
+            flags["vectorised"] = spec.vectorised
+        return {"function": self.source, **flags}
 
     def reference(self) -> dict:
-        import cloudpickle
-
-        by_value = own_modules(self._code)  # they exist on this machine only
-        for module in by_value:
-            cloudpickle.register_pickle_by_value(module)
         try:
-            blob = cloudpickle.dumps((self.spec, self.thing))
-        except Exception as cause:
-            raise ConfigError(
-                f"{self.spec.role} {self.spec.name!r} cannot be sent to worker processes: {cause}",
-                fix='executor=ik.executor("local", workers=0) runs it in this process',
-            ) from cause
-        finally:
-            for module in by_value:
-                cloudpickle.unregister_pickle_by_value(module)
+            blob = by_value.dumps((self.spec, self.thing), self._code)
+        except Exception as cause:  # it still runs in this process
+            _here[str(id(self.thing))] = self
+            return {"here": str(id(self.thing)), "name": self.spec.name, "why": str(cause)}
         return {"pickle": base64.b64encode(blob).decode()}
 
+    def packed(self) -> bytes:
+        """What a file of it holds."""
+        return by_value.packed((self.spec, self.thing), self._code, self.code)
+
+    @classmethod
+    def unpacked(cls, file: Path, source: str) -> Own:
+        """The one that a file holds; this runs its code."""
+        (spec, thing), text = by_value.read(file)
+        return cls(spec, thing=thing, source=source, text=text)
+
     def identity(self) -> dict:
-        return {"name": self.spec.name, "code": code_digest(self._code)}
+        return {"name": self.spec.name, "code": digest_of(self.code)}
+
+    @property
+    def code(self) -> str:
+        return self.text or code_of(self._code)
 
     @property
     def _code(self) -> Any:
@@ -146,6 +169,10 @@ class Repeated(Component):
     def identity(self) -> dict:
         return {**self.inner.identity(), "trials": self.trials}
 
+    @property
+    def code(self) -> str:
+        return self.inner.code
+
     def __repr__(self) -> str:
         return f"{self.inner!r} × {self.trials} trials"
 
@@ -155,14 +182,14 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     if "trials" in reference:
         one = {k: v for k, v in reference.items() if k != "trials"}
         return Repeated.of(from_reference(one), reference["trials"])
+    if "here" in reference:
+        if reference["here"] not in _here:
+            raise ConfigError(
+                f"{reference['name']!r} cannot be sent to worker processes: {reference['why']}",
+                fix='executor=ik.executor("local", workers=0) runs it in this process')
+        return _here[reference["here"]]
     if "pickle" in reference:
-        import pickle
-
-        try:
-            spec, thing = pickle.loads(base64.b64decode(reference["pickle"]))
-        except (ImportError, AttributeError) as cause:
-            raise ConfigError(f"your own code does not run in this environment: {cause}",
-                              fix="pip install there what it imports") from cause
+        spec, thing = by_value.loads(base64.b64decode(reference["pickle"]))
         return Own(spec, thing=thing)
     name = reference["name"]
     if reference.get("package"):
@@ -177,9 +204,6 @@ def from_reference(reference: Mapping[str, Any]) -> Component:
     return found
 
 
-
-
-
 def chosen(role: str, given: Any) -> Component:
     """A component from a component or a name."""
     if isinstance(given, Component):
@@ -191,6 +215,7 @@ def chosen(role: str, given: Any) -> Component:
     raise ConfigError(f"{role} is {given!r}", fix=f'{role}=ik.{role}("…")')
 
 
+@names_keywords
 def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: bool = True,
                   batch_invariant: bool | None = None, name: str | None = None,
                   parameters: tuple[Parameter, ...] | None = None,
@@ -200,6 +225,7 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
         vectorised = True if vectorised is None else vectorised
         built = thing
     elif callable(thing):
+        _check_second_argument(thing, vectorised)
         vectorised = bool(vectorised)
         built = FunctionSimulator(thing, vectorised, parameters, outputs)
     else:
@@ -219,4 +245,23 @@ def own_simulator(thing: Any, *, vectorised: bool | None = None, stochastic: boo
         if batch_invariant is None else batch_invariant,
         batch_size=batch_size, differentiable=hasattr(thing, "jax_function"),
     )
+    if not (parameters or outputs or name):
+        source = source or place(thing)
     return Own(spec, thing=built, source=source)
+
+
+def _check_second_argument(function: Any, vectorised: bool | None) -> None:
+    """Refuse a function whose argument's name says that it is called otherwise."""
+    try:
+        second = list(inspect.signature(function).parameters)[1]
+    except (ValueError, TypeError, IndexError):
+        return
+    name = getattr(function, "__name__", "function")
+    if vectorised is None and second.endswith("seeds"):
+        raise ConfigError(f"{name}(…, {second}) takes a batch by its second argument's name",
+                          allowed="f(theta, rng) for one row, f(theta, seeds) for a batch",
+                          fix=f"ik.simulator({name}, vectorised=True); in a file: vectorised = true")
+    if vectorised and second in ("rng", "generator"):
+        raise ConfigError(f"{name}(…, {second}) takes one row by its second argument's name, and a "
+                          "vectorised function gets the rows' seeds", fix="leave vectorised out, or: "
+                          f"def {name}(theta, seeds), with inferkit.seeds.normals(seeds, shape)")

@@ -14,6 +14,7 @@ import os
 import warnings
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -172,9 +173,8 @@ class Registry:
             if {package, package.removeprefix("inferkit-")} & self.disabled:
                 return PluginError(f"{role} {name!r} is in {package}, which is disabled",
                                    fix="take it out of INFERKIT_DISABLE or --disable-plugin")
-            folder = package.replace("-", "_")
             return PluginError(f"{role} {name!r} is in {package}, which is not installed",
-                               fix=f"pip install -c constraints.txt ./plugins/{folder}")
+                               fix=install(package))
         known = sorted({s.name for s in self._records[role]})
         near = closest(short, known)
         return PluginError(
@@ -233,6 +233,16 @@ def config_class(spec: Spec) -> type | None:
     if isinstance(spec.config, str):
         return resolve(spec.config, f"config of {spec.role} {spec.name!r}:")
     return spec.config
+
+
+def install(package: str) -> str:
+    """What installs an official plugin here: from its folder, where there is one."""
+    for root in (Path(), Path(__file__).parents[2]):
+        folder = root / "plugins" / package.replace("-", "_")
+        if (folder / "pyproject.toml").exists():
+            pinned = f"-c {root / 'constraints.txt'} " if (root / "constraints.txt").exists() else ""
+            return f"pip install {pinned}{'' if root.is_absolute() else './'}{folder}"
+    return f"pip install {package}"
 
 
 def _install_hint(cause: BaseException) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from inferkit import seeds
 from inferkit.data import Output, Parameter
 from inferkit.errors import SimulatorError
+from inferkit.plugins import soundness
 
 _own = threading.local()
 
@@ -20,7 +21,11 @@ class FunctionSimulator:
 
     Row by row: f(theta: dict of this row's values, rng) -> dict of arrays, an array or a number.
     Vectorised: f(theta: dict of arrays (n, ...), seeds (n,)) -> dict of arrays (n, ...).
+    `note` says what its first call in a process showed of its randomness, if something is wrong.
     """
+
+    note = ""
+    _looked_at = False
 
     def __init__(self, function: Callable, vectorised: bool = False,
                  parameters: tuple[Parameter, ...] | None = None,
@@ -28,7 +33,17 @@ class FunctionSimulator:
         self.function, self.vectorised = function, vectorised
         self.parameters, self.outputs = parameters, outputs
 
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in vars(self).items() if k not in ("note", "_looked_at")}
+
     def simulate(self, theta: Mapping[str, np.ndarray], seeds_: np.ndarray) -> dict[str, Any]:
+        if self._looked_at:
+            return self._simulate(theta, seeds_)
+        result, self.note = soundness.first_call(self._simulate, theta, seeds_, self.vectorised)
+        self._looked_at = True
+        return result
+
+    def _simulate(self, theta: Mapping[str, np.ndarray], seeds_: np.ndarray) -> dict[str, Any]:
         if self.vectorised:
             return _named(self.function(theta, seeds_))
         reused = _generator()

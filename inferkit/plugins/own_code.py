@@ -1,22 +1,16 @@
-"""The user's own code: read from a file, told apart from other versions of it, and sent along.
+"""The user's own code: read from a file, and sent along.  `code_text` tells its versions apart.
 
 Own is what no installed package holds: a script, a notebook, the modules beside them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from inferkit.errors import ConfigError
 from inferkit.plugins import discovery
@@ -48,105 +42,18 @@ def import_function(reference: str, folder: Path) -> Any:
     return getattr(module, attribute)
 
 
-# -- which version it is ---------------------------------------------------------------------------
+def place(thing: Any) -> str:
+    """Where another process finds a function by name: "file.py:f" or "module:f", or "" nowhere.
 
-
-def code_digest(thing: Any) -> str:
-    """A digest of the source of a function, a class or an object, and of what that uses.
-
-    Functions and classes of its own module and of others that are own, constants (lists and dicts
-    by upper-case names), arrays, and what a closure or an object holds, count; installed packages do
-    not (a changed library shows in the recorded versions).
+    What a script or a notebook defines is nowhere: importing a script runs it.
     """
-    return hashlib.blake2b(_told(thing, set()).encode(), digest_size=16).hexdigest()
-
-
-def _told(thing: Any, seen: set[int]) -> str:
-    if id(thing) in seen:
+    name, home = getattr(thing, "__name__", ""), sys.modules.get(str(getattr(thing, "__module__", "")))
+    if home is None or home.__name__ == "__main__" or getattr(home, name, None) is not thing:
         return ""
-    seen.add(id(thing))
-    home = getattr(thing, "__module__", None)
-    if isinstance(thing, FunctionType):
-        text, held = _source(thing, thing.__code__), _used(thing)
-    elif isinstance(thing, type):
-        text = _source(thing)
-        held = {c.__name__: c for c in thing.__mro__[1:]}
-        held |= {k: v for k, v in vars(thing).items() if isinstance(_unwrapped(v) or v, FunctionType)}
-    else:
-        # What an object holds, or was made of, counts wherever it comes from.
-        made = {"__wrapped__": _unwrapped(thing)}
-        if isinstance(thing, partial):
-            made = {"func": thing.func, "args": thing.args, **thing.keywords}
-        text = _told(type(thing), seen)
-        return text + "".join(f"\n{k} = {_text(k, v, seen, lambda v: True)}" for k, v in sorted(
-            {**getattr(thing, "__dict__", {}), **made}.items()))
-
-    def counts(value: Any) -> bool:
-        return _is_own(value) or getattr(value, "__module__", None) == home
-
-    return text + "".join(f"\n{k} = {_text(k, v, seen, counts)}" for k, v in sorted(held.items()))
-
-
-def _text(name: str, value: Any, seen: set[int], counts: Callable[[Any], bool]) -> str:
-    """What `value`, known as `name`, adds to the digest: nothing that differs between processes."""
-    if isinstance(value, (int, float, complex, str, bytes, bool)):
-        return repr(value)
-    if isinstance(value, (list, dict)):
-        if not name.rpartition(".")[2].isupper():
-            return ""  # it may be scratch, which changes as it runs
-        value = tuple(value.items() if isinstance(value, dict) else value)
-    if isinstance(value, tuple):
-        return f"({', '.join(_text(name, v, seen, counts) for v in value)})"
-    if hasattr(value, "__array__") and hasattr(value, "dtype"):
-        with suppress(Exception):  # a tensor on another device
-            value = np.asarray(value)
-            return f"{value.dtype}{value.shape}" + (
-                "" if value.dtype.hasobject else hashlib.blake2b(value.tobytes()).hexdigest())
-    value = _unwrapped(value) or value
-    if isinstance(value, (FunctionType, type)) and counts(value):
-        return _told(value, seen)
-    return ""
-
-
-def _unwrapped(thing: Any) -> Any:
-    """The function that a compiled one was made of."""
-    inner = getattr(thing, "__wrapped__", None)
-    return inner if isinstance(inner, FunctionType) and not isinstance(thing, FunctionType) else None
-
-
-def _used(function: FunctionType) -> dict[str, Any]:
-    """The globals that a function names, `module.name` too, its closure and its defaults."""
-    names = set(_names(function.__code__))
-    held = {n: function.__globals__[n] for n in names if n in function.__globals__}
-    for module in [n for n, v in held.items() if isinstance(v, ModuleType) and _is_own(v)]:
-        inside = vars(held[module])
-        held |= {f"{module}.{n}": inside[n] for n in names if n in inside}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            held[name] = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-    return {**held, "__defaults__": function.__defaults__}
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
-
-
-def _source(thing: Any, code: CodeType | None = None) -> str:
-    try:
-        return inspect.getsource(thing)
-    except (OSError, TypeError):  # typed in, or compiled
-        return repr(_body(code)) if code else repr(thing)
-
-
-def _body(code: CodeType) -> tuple:
-    constants = tuple(_body(c) if isinstance(c, CodeType) else
-                      sorted(map(repr, c)) if isinstance(c, frozenset) else c for c in code.co_consts)
-    return code.co_code, constants, code.co_names
+    if not is_own(home):
+        return f"{home.__name__}:{name}"
+    file = Path(str(home.__file__))
+    return f"{file.resolve()}:{name}" if file.suffix == ".py" else ""
 
 
 # -- what no other process could import ------------------------------------------------------------
@@ -161,7 +68,7 @@ def own_modules(thing: Any) -> list[ModuleType]:
     found: dict[str, ModuleType] = {}
     while todo:
         name = todo.pop()
-        if not isinstance(name, str) or name in found or not _is_own(sys.modules.get(name)):
+        if not isinstance(name, str) or name in found or not is_own(sys.modules.get(name)):
             continue
         module = found[name] = sys.modules[name]
         todo += [getattr(v, "__name__" if isinstance(v, ModuleType) else "__module__", None)
@@ -169,7 +76,7 @@ def own_modules(thing: Any) -> list[ModuleType]:
     return [found[name] for name in sorted(found)]
 
 
-def _is_own(thing: Any) -> bool:
+def is_own(thing: Any) -> bool:
     """Whether another process could not find the module, or the one that defines the thing."""
     module = thing if isinstance(thing, ModuleType) else sys.modules.get(
         str(getattr(thing, "__module__", None)))

@@ -54,8 +54,12 @@ def write(folder: Path, posterior: Any) -> Path:
     return folder
 
 
-def read(folder: Path, prior: Any, features: Any, trust: bool) -> dict[str, Any]:
-    """What `Posterior` is made of; own code that the folder names is run only where trusted."""
+def read(folder: Path, prior: Any, features: Any, trust: bool, beside: Path = Path()
+         ) -> dict[str, Any]:
+    """What `Posterior` is made of; own code that the folder names is run only where trusted.
+
+    beside: where the files of own code lie.
+    """
     try:
         told = json.loads((folder / "posterior.json").read_bytes())
         data = (folder / "arrays.npz").read_bytes()
@@ -74,14 +78,14 @@ def read(folder: Path, prior: Any, features: Any, trust: bool) -> dict[str, Any]
         raise StoreError(f"{folder} has posterior format {found}, this inferkit reads "
                          f"{FORMAT}", fix="pip install --upgrade inferkit")
     try:
-        return _restored(told, arrays, prior, features, trust)
+        return _restored(told, arrays, prior, features, trust, beside)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as cause:
         raise StoreError(f"the posterior in {folder} is damaged: {type(cause).__name__}: {cause}",
                          fix="study.fit(refit=True)") from cause
 
 
-def _restored(told: dict, arrays: dict[str, np.ndarray], prior: Any, features: Any, trust: bool
-              ) -> dict[str, Any]:
+def _restored(told: dict, arrays: dict[str, np.ndarray], prior: Any, features: Any, trust: bool,
+              beside: Path) -> dict[str, Any]:
     kept = told["estimator"]
     estimator = Component.choose("estimator", f"{kept['package']}:{kept['name']}", kept["config"])
     if prior is None:
@@ -92,7 +96,7 @@ def _restored(told: dict, arrays: dict[str, np.ndarray], prior: Any, features: A
             raise StoreError(
                 f"this posterior's features name code of your own ({', '.join(map(str, named))}), and "
                 "loading runs none unless asked", fix="ik.load(path, trust=True), or features=…")
-    chosen = choose(features)
+    chosen = choose(features, beside)
     view = View(chosen, {n: _output(n, o) for n, o in told["outputs"].items()},
                 trial_range(told.get("trials")))
     view.names, view.units = tuple(told["feature_names"]), tuple(told["feature_units"])

@@ -282,15 +282,15 @@ class Posterior:
         return files.write(Path(path), self)
 
 
-def load(path: str | Path, *, prior: Any = None, features: Any = None, trust: bool = False
-         ) -> Posterior:
+def load(path: str | Path, *, prior: Any = None, features: Any = None, trust: bool = False,
+         folder: Path = Path()) -> Posterior:
     """A saved posterior, in a fresh process.
 
     `prior` and `features` must be given where they hold functions of your own, which no file keeps.
     A file may name functions in files of yours; they are imported, which runs their code, only with
-    `trust=True`.
+    `trust=True`; `folder` is where they lie.
     """
-    return Posterior(**files.read(Path(path), prior, features, trust))
+    return Posterior(**files.read(Path(path), prior, features, trust, folder))
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -151,7 +151,7 @@ def written(prior: Joint) -> dict:
 
 def identity(prior: Joint) -> dict:
     """The same with a digest in place of each function."""
-    from inferkit.plugins.own_code import code_digest
+    from inferkit.plugins.code_text import code_digest
 
     def told(thing: Any, rule: Any) -> Any:
         try:

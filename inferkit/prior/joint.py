@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.errors import PriorError, unknown_name
+from inferkit.errors import PriorError, names_keywords, unknown_name
 from inferkit.prior import summary
 from inferkit.prior.base import Family
 from inferkit.prior.config import (
@@ -45,6 +45,7 @@ class Prior:
     unconstrained value is the value itself, and an estimator that needs gradients must refuse it.
     """
 
+    @names_keywords
     def __init__(
         self,
         parts: Mapping[str, Any],

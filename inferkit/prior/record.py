@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import numpy as np
 
-from inferkit.errors import PriorError
+from inferkit.errors import PriorError, names_keywords
 from inferkit.prior import bijections
 from inferkit.prior.expressions import parse
 
@@ -47,7 +47,9 @@ def family(name: str):
 
     def make(cls):
         cls.family = name
-        return dataclass(frozen=True, eq=False, repr=False)(cls)
+        made: Any = dataclass(frozen=True, eq=False, repr=False)(cls)
+        made.__init__ = names_keywords(made.__init__)
+        return made
 
     return make
 

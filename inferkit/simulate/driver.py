@@ -22,7 +22,7 @@ from inferkit.errors import ConfigError, ExecutorError, SimulatorError, unknown_
 from inferkit.plugins import SimulatorSpec
 from inferkit.progress import Progress
 from inferkit.protocols import Executor, Prior
-from inferkit.store import Store, compact
+from inferkit.store import Simulations, Store, compact
 
 BLOCK = 4096
 TARGET, SHORTEST = 0.5, 0.02
@@ -71,16 +71,24 @@ def check_names(simulator: str, built: Any, given: Mapping[str, tuple[int, ...]]
 
 def run(store: Store, spec: SimulatorSpec, executor: Executor,
         draw: Callable[[np.ndarray], dict], round: int, n: int,
-        show: Callable[[Progress], None] = lambda p: None) -> Progress:
+        show: Callable[[Progress], None] = lambda p: None, retry_failed: bool = False,
+        first: Callable[[Progress], None] | None = None) -> Progress:
     """See to it that rows 0..n-1 of a round are stored; only what is missing runs.
 
+    retry_failed: rows that failed run again, as a further attempt, and what comes of it counts.
+    first: called once, when the first rows have succeeded; what it raises ends the run.
     The executor has been opened with the run's job; whoever opened it closes it.
     """
-    present = store.present(round)
+    present, attempt = store.present(round), 0
+    if retry_failed:
+        table = Simulations(store, round)
+        present = table.ok.index
+        attempt = 1 + store.attempt(round)
     todo = np.setdiff1d(np.arange(n), present, assume_unique=True)
     progress = Progress(round, n, n - len(todo))
     if len(todo):
-        driver = Driver(store, spec, executor, draw, round, todo, progress, show)
+        driver = Driver(store, spec, executor, draw, round, todo, progress, show, attempt)
+        driver.first = first
         driver.run()
         compact(store)
     progress.finished = True
@@ -96,8 +104,10 @@ class Driver:
     earlier process left with it, `retries` and `grace` bound losses and the end.
     """
 
-    def __init__(self, store, spec, executor, draw, round, todo, progress, show):
+    def __init__(self, store, spec, executor, draw, round, todo, progress, show, attempt=0):
         self.store, self.executor, self.draw, self.round = store, executor, draw, round
+        self.attempt = attempt
+        self.first: Callable[[Progress], None] | None = None
         self.spec, self.progress, self.show = spec, progress, show
         self.todo: list[np.ndarray] = [todo]
         self.left = len(todo)
@@ -112,7 +122,7 @@ class Driver:
             self._adopt()
             while self.flying or self.left:
                 while self.left and len(self.flying) < max(1, self.executor.slots):
-                    self._submit(Chunk(uuid.uuid4().hex[:16], self.round, *self._next()), 0)
+                    self._submit(self._chunk(*self._next()), 0)
                 self.arrived += self.executor.wait(0.5)
                 while self.arrived:
                     self._take(self.arrived.pop(0))
@@ -132,6 +142,9 @@ class Driver:
             self.flying[chunk.id] = chunk, 0
             wanted = np.setdiff1d(wanted, chunk.index, assume_unique=True)
         self.todo, self.left = [wanted] if len(wanted) else [], len(wanted)
+
+    def _chunk(self, index: np.ndarray, theta: dict) -> Chunk:
+        return Chunk(uuid.uuid4().hex[:16], self.round, index, theta, self.attempt)
 
     def _submit(self, chunk: Chunk, losses: int) -> None:
         self.flying[chunk.id] = chunk, losses
@@ -194,18 +207,21 @@ class Driver:
         if receipt.error is not None:
             raise receipt.error
         self._hopeless()
+        if self.first is not None and p.counts["ok"]:
+            first, self.first = self.first, None
+            first(p)
         if receipt.partial or chunk is None or receipt.rows >= len(chunk):
             return
         if receipt.lost and losses >= getattr(self.executor, "retries", 5):
             raise ExecutorError(
                 f"a chunk of {len(chunk)} simulations was lost {losses + 1} times: {receipt.lost}",
                 fix=f"what finished is stored; inferkit resume {self.store.path}")
-        rest = np.setdiff1d(chunk.index, self.store.present(self.round))
+        rest = np.setdiff1d(chunk.index, self.store.present(self.round, self.attempt))
         if receipt.lost and len(rest):
             # Lost again and again, it goes on in halves: less to lose, and the culprit is cornered.
             losses = losses + 1 if len(rest) == len(chunk) else 0
             for part in np.array_split(rest, min(2, len(rest)) if losses > 1 else 1):
-                self._submit(Chunk(uuid.uuid4().hex[:16], self.round, part, self.draw(part)), losses)
+                self._submit(self._chunk(part, self.draw(part)), losses)
         elif len(rest):
             self.todo.append(rest)
             self.left += len(rest)
@@ -216,7 +232,8 @@ class Driver:
             told = "\n    ".join(m for m, _ in p.messages.most_common(3))
             raise SimulatorError(
                 f"all of the first {p.done} simulations failed ({dict(p.counts)}):\n    {told}",
-                fix="inferkit check study.toml; the failures are stored: use a new path once mended")
+                fix="mend it and run again: a changed study begins anew where nothing succeeded "
+                    "(failures elsewhere: retry_failed=True, --retry-failed)")
 
     def _stop(self) -> None:
         """Ctrl-C or an error: let what runs finish within the executor's grace, and keep it."""

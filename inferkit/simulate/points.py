@@ -37,7 +37,11 @@ def run(what: Callable, points: Mapping[int, Point], *, path: Path, executor: An
     """
     spec = SimulatorSpec(name=noun, summary="a call a row", vectorised=False,
                          target="inferkit.simulate.points:Calls")
-    calls = Calls(dict(points), str(path.resolve()), component.own_simulator(what).reference())
+    function = component.own_simulator(what, vectorised=False).reference()
+    if "here" in function and getattr(executor.config, "workers", None) != 0:
+        raise ConfigError(f"the function cannot be sent to worker processes: {function['why']}",
+                          fix='executor=ik.executor("local", workers=0) runs it in this process')
+    calls = Calls(dict(points), str(path.resolve()), function)
     store = Store.create(path, identity)
     job = Job(component.Own(spec, thing=calls).reference(), 0, store.key, timeout,
               str(path.resolve()))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
@@ -21,24 +20,19 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from inferkit.errors import DiskFullError, StoreError
+from inferkit.store import belonging
+from inferkit.store.belonging import key_of
 from inferkit.store.files import NO_SPACE, lock, sweep_temporary, write_atomic
-from inferkit.store.shard import Rows, Shard, encode
+from inferkit.store.shard import OK, Rows, Shard, encode
 
-FORMAT = 1
 NAME = re.compile(r"r(\d{4})-(\d{12})-(\d{6})-")
 """What a shard's name says: round, first row, how many."""
-
-
-def key_of(identity: dict) -> str:
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class Store:
@@ -52,16 +46,20 @@ class Store:
         self._writing = False
 
     @classmethod
-    def create(cls, path: Path, identity: dict) -> Store:
-        """The store at `path`, made if there is none; another study's store is refused."""
+    def create(cls, path: Path, identity: dict, *, code: str = "", accept_code: bool = False,
+               say: Callable[[str], None] = lambda text: None) -> Store:
+        """The store at `path`, made if there is none; another study's store is refused.
+
+        code: the text of the user's own simulator (`code_text.code_of`), which the folder keeps.
+        accept_code: rows that another version of it made are this study's.
+        """
         store = cls(path, identity)
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
-            if (store.path / "store.json").exists():
-                store._check_same(_read_identity(store.path))
+            if (store.path / belonging.IDENTITY).exists():
+                store = store._settled(code, accept_code, say)
             else:
-                write_atomic(store.path / "store.json", [json.dumps(
-                    {"format": FORMAT, "key": store.key, "identity": identity}, indent=1).encode()])
+                belonging.begin(store.path, identity, code)
         except PermissionError as cause:
             raise StoreError(f"cannot write in {store.path}: {cause.strerror}",
                              fix="choose another path, or chmod u+w it") from cause
@@ -80,18 +78,25 @@ class Store:
     @classmethod
     def existing(cls, path: Path) -> Store:
         """The store at `path`, to be read."""
-        return cls(path, _read_identity(Path(path)))
+        return cls(path, belonging.read(Path(path)))
 
-    def _check_same(self, other: dict) -> None:
-        if key_of(other) == self.key:
-            return
-        changed = list(differences(other, self.identity))
-        raise StoreError(
-            f"{self.path} holds simulations of another study; since then changed:\n    "
-            + "\n    ".join(changed[:12]),
-            allowed="the same simulator, config, code, prior and seed as when it began",
-            fix="undo the change, or give this study its own path; the old simulations stay",
-        )
+    def _settled(self, code: str, accept: bool, say: Callable[[str], None]) -> Store:
+        """This store, under the identity that its folder has; see `belonging`."""
+        if belonging.settle(self.path, self.identity, code, accept):
+            return type(self)(self.path, belonging.read(self.path))
+        held = type(self)(self.path, belonging.read(self.path))
+        rows = sum(len(s) for s in held.shards())
+        succeeded = sum(int((s.status == OK).sum()) for s in held.shards()) + len(held.broken)
+        if not belonging.holds_nothing(self.path, rows, succeeded):
+            raise belonging.refused(self.path, self.identity, code)
+        with held.writing():
+            aside = belonging.make_way(self.path)
+            belonging.begin(self.path, self.identity, code)
+        self.folder.mkdir()
+        if rows:
+            say(f"the study changed, and all of its {rows:,} stored simulations had failed: it begins "
+                f"anew (they are in {aside})")
+        return self
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -191,10 +196,14 @@ class Store:
                 + ", ".join(faults[:3]) + (" …" if len(faults) > 3 else ""),
                 fix=f"inferkit resume {self.path}   (keeps the sound rows, runs the rest again)")
 
-    def present(self, round: int) -> np.ndarray:
-        """The sorted indices of a round's rows that exist."""
-        found = [s.index for s in self.shards() if s.round == round]
+    def present(self, round: int, attempt: int = 0) -> np.ndarray:
+        """The sorted indices of a round's rows that exist, of this attempt or a later one."""
+        found = [s.index for s in self.shards() if s.round == round and s.attempt >= attempt]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def attempt(self, round: int) -> int:
+        """The latest attempt at a round's rows."""
+        return max((s.attempt for s in self.shards() if s.round == round), default=0)
 
     def rounds(self) -> list[int]:
         return sorted({s.round for s in self.shards()})
@@ -254,34 +263,3 @@ class Store:
             finally:
                 self._writing = False
                 f.truncate(0)
-
-
-def _read_identity(path: Path) -> dict:
-    try:
-        held = json.loads((path / "store.json").read_text())
-        identity = held["identity"]
-        if held["format"] != FORMAT or held["key"] != key_of(identity):
-            raise ValueError("it does not match its key")
-    except FileNotFoundError as cause:
-        raise StoreError(f"{path} holds no run (there is no store.json in it)",
-                         fix="inferkit run study.toml") from cause
-    except (ValueError, KeyError, TypeError) as cause:
-        raise StoreError(f"{path / 'store.json'} is damaged: {cause}",
-                         fix="delete this one file and run again: the shards carry the key, "
-                             "and are taken only if they belong to the study") from cause
-    return identity
-
-
-def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """What differs between two plain structures, a line each."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            at = f"{where}.{key}" if where else key
-            if key not in old:
-                yield f"{at}: now {new[key]!r}, was not there"
-            elif key not in new:
-                yield f"{at}: was {old[key]!r}, now gone"
-            else:
-                yield from differences(old[key], new[key], at)
-    elif old != new:
-        yield f"{where}: was {old!r}, now {new!r}"

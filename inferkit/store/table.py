@@ -123,8 +123,11 @@ class Simulations:
         for name in usual.keys() | its.keys():
             mine, most = its.get(name, "none"), usual.get(name, "none")
             if mine != most:
-                return (f"output {name!r} has {_told(mine)} where most rows have {_told(most)}; for "
-                        "rows of different lengths: outputs=(ik.Output(name, None), …)")
+                if isinstance(mine, tuple) and isinstance(most, tuple) and mine[1:] == most[1:]:
+                    return (f"output {name!r} has length {mine[0]} where most rows have {most[0]}; if "
+                            f"its length varies, say outputs=(ik.Output({name!r}, None),), or cut all "
+                            "rows to one")
+                return f"output {name!r} has {_told(mine)} where most rows have {_told(most)}"
         return ""
 
     @property

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from inferkit import seeds
-from inferkit.commands.check import same
 from inferkit.data import Chunk, Job, Ragged
 from inferkit.plugins import Component
 from inferkit.plugins import component as components
+from inferkit.plugins.soundness import same
 from inferkit.simulate import checked_output, run_chunk
 
 ROOT = 20240501

@@ -58,7 +58,8 @@ def test_init_check_run_resume_report_compare_replay(tmp_path):
     assert more.returncode == 0 and "2,000 of 2,000 (1,500 from before)" in more.stderr
     assert inferkit("report", "runs/s", "-o", "other.html", cwd=tmp_path).returncode == 0
     assert (tmp_path / "other.html").exists()
-    compared = inferkit("compare", "runs/s", "abc-rejection", "abc-smc", cwd=tmp_path)
+    compared = inferkit("compare", "runs/s", "abc-rejection", "abc-smc", "--simulate", 200_000,
+                        cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     lines = compared.stdout.splitlines()
     assert "compare.png" in lines.pop() and (tmp_path / "runs/s/compare.png").stat().st_size > 5000

@@ -87,3 +87,16 @@ def test_errors_of_files(axis, says, tmp_path, monkeypatch, capsys):
     (tmp_path / "s.toml").write_text(f'[simulator]\nname = "lif"\n[grid]\ntau = {axis}\n')
     assert main(["sweep", "s.toml"]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_an_edited_model_is_shown_and_may_be_accepted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model, file = tmp_path / "edited.py", tmp_path / "sweep.toml"
+    model.write_text("def f(theta, rng):\n    return {'y': theta['a'] ** 2}\n")
+    file.write_text('path = "s"\nsimulator = {function = "edited.py:f"}\ngrid = {a = [1.0, 2.0]}\n'
+                    'executor = {name = "local", workers = 0}\n')
+    assert main(["sweep", "sweep.toml"]) == 0
+    model.write_text("def f(theta, rng):\n    return {'y': theta['a'] * theta['a']}\n")
+    assert main(["sweep", "sweep.toml"]) == 2
+    assert "+    return {'y': theta['a'] * theta['a']}" in capsys.readouterr().err
+    assert main(["sweep", "sweep.toml", "--accept-code"]) == 0

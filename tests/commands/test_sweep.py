@@ -87,3 +87,17 @@ def test_long_and_odd_names_make_folders():
     odd = sweep.folder({"a": "../../etc", "b": [1, 2] * 60})
     assert "/" not in odd and len(odd) < 120
     assert odd != sweep.folder({"a": ".._.._etc", "b": [1, 2] * 60})
+
+
+def test_a_function_that_cannot_leave_this_process_is_told(tmp_path):
+    import threading
+
+    lock = threading.Lock()
+
+    def locked(seed, path):
+        with lock:
+            return {"x": seed}
+
+    with pytest.raises(ConfigError, match="cannot be sent to worker processes: cannot pickle"):
+        sweep.run(locked, {"seed": [1]}, path=tmp_path / "s", quiet=True,
+                  executor=ik.executor("local", workers=1))

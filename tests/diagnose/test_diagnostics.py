@@ -238,7 +238,13 @@ FALL = [float(v) for v in 1 + 9 * np.exp(-np.arange(60) / 6)]
     ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "acceptance": 0.1,
                                                         "ess": 700}]}, "PASS", "5 → 1"),
     ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "ess": 20}]},
-     "WARN", "effective size 20"),
+     "FAIL", "effective size 20"),
+    ({"generations": [{"tolerance": 5.0, "ess": 1000}, {"tolerance": 1.0, "ess": 700}],
+      "effective_size": 60}, "WARN", "widths to ±9%"),
+    ({"generations": [{"tolerance": 5.0, "ess": 500}, {"tolerance": 1.0, "ess": 500}],
+      "effective_size": 400, "shift": 0.0, "narrowed": 0.5}, "WARN", "moved a width by 65%"),
+    ({"generations": [{"tolerance": 5.0, "ess": 500}, {"tolerance": 1.0, "ess": 500}],
+      "effective_size": 400, "shift": 0.7, "stopped": "max_simulations"}, "WARN", "a mean by 0.7 sd"),
 ])
 def test_training(info, status, word):
     verdict = training.check(info)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from inferkit.errors import ConfigError
-from inferkit.plugins import from_reference, own_code, own_simulator
-from inferkit.plugins.own_code import code_digest, import_function
+from inferkit.plugins import from_reference, own_simulator
+from inferkit.plugins.code_text import code_digest, code_of
+from inferkit.plugins.own_code import import_function
 
 BESIDE = """
 GAIN = {"low": 1.0}
@@ -90,8 +91,82 @@ def digests(folder, change=(None, "", "")):
     return found, [text.replace(str(abs(hash(folder))), "") for text in map(told, found)]
 
 
+TRIVIAL = {
+    "a comment": ("def simulate(theta, rng):", "def simulate(theta, rng):  # the model"),
+    "a docstring": ("def simulate(theta, rng):", 'def simulate(theta, rng):\n    """Noise."""'),
+    "a method's docstring": ("def run(self, a): ", "def run(self, a):\n        'sic'\n        "),
+    "formatting": ("for _ in range(3)]", "\n        for _ in\n            range( 3 )\n    ]"),
+    "annotations": ("def simulate(theta, rng):", "def simulate(theta: dict, rng: 'Any') -> dict:"),
+    "a local's annotation": ("    noise = [", "    noise: list = ["),
+    "a name that nothing reads": ("    noise = [", "    unread = 3\n    noise = ["),
+    "a global of an attribute's name": ("RATES = [1.0", "normal = 3.0\nRATES = [1.0"),
+}
+
+
+@pytest.mark.parametrize("what", TRIVIAL)
+def test_what_changes_nothing_does_not_change_the_digest(tmp_path, what):
+    assert all(old in MODEL for old, _ in TRIVIAL.values())
+    _, before = digests(tmp_path / "a")
+    _, after = digests(tmp_path / "b", ("model", *TRIVIAL[what]))
+    assert after == before
+
+
+PARTS = """
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+
+GAIN = 1.0
+@dataclass
+class Settings:
+    n: int = 3
+    share = 0.5
+SETTINGS = Settings()
+
+class Model:
+    @property
+    def rate(self): return once(2.0)
+    @cached_property
+    def slow(self): return twice(2.0)
+def once(a): return a
+def twice(a): return 2 * a
+
+def with_fields(theta, rng): return SETTINGS.n * theta["a"]
+def with_default(theta, rng, *, gain=GAIN): return gain * theta["a"]
+def with_property(theta, rng): return Model().rate + Model().slow
+def as_lambdas(theta, rng): return FIRST(theta) + SECOND(theta)
+FIRST, SECOND = lambda t: t["a"], lambda t: 2 * t["a"]  # noqa: E731
+MORE = [lambda t: 1.0, lambda t: 2.0]
+first_of_more = MORE[0]
+"""
+EDITS = {
+    "with_fields": ("class Settings:\n    n: int = 3", "class Settings:\n    n: float = 3"),
+    "with_fields ": ("SETTINGS = Settings()", "SETTINGS = Settings(4)"),
+    "with_default": ("GAIN = 1.0", "GAIN = 2.0"),
+    "with_property": ("def once(a): return a", "def once(a): return -a"),
+    "with_property ": ("def twice(a): return 2", "def twice(a): return 4"),
+    "as_lambdas": ('lambda t: 2 * t["a"]', 'lambda t: 3 * t["a"]'),
+    "first_of_more": ("[lambda t: 1.0", "[lambda t: 1.5"),
+}
+
+
+@pytest.mark.parametrize("which", EDITS)
+def test_what_a_model_is_made_of_counts_and_nothing_else(tmp_path, which):
+    def texts(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        names = ("with_fields", "with_default", "with_property", "as_lambdas", "first_of_more")
+        return {n: code_of(import_function(f"{name}.py:{n}", tmp_path)) for n in names}
+
+    old, new = EDITS[which]
+    assert old in PARTS
+    kind = abs(hash(which))
+    before = texts(f"parts_a{kind}", PARTS)
+    after = texts(f"parts_b{kind}", "# moved down\n\n" + PARTS.replace(old, new))
+    assert {n for n in before if before[n] != after[n]} == {which.strip()}
+
+
 def told(thing):
-    return own_code._told(thing, set())
+    return code_of(thing)
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -131,7 +206,8 @@ def test_what_is_unused_or_scratch_does_not(tmp_path):
 def test_every_process_finds_the_same_digest(tmp_path):
     """Nothing in it hangs on addresses or on the order of a set; typed-in code has no source."""
     file = written(tmp_path / "a")
-    script = (f"import pathlib; from inferkit.plugins.own_code import *; scope = {{'np': 0}}\n"
+    script = ("import pathlib; from inferkit.plugins.own_code import *\n"
+              "from inferkit.plugins.code_text import *; scope = {'np': 0}\n"
               f"f = import_function({file!r} + ':simulate', pathlib.Path({str(tmp_path / 'a')!r}))\n"
               f"twice = import_function({file!r} + ':twice', pathlib.Path({str(tmp_path / 'a')!r}))\n"
               "exec('def g(t): return [(lambda u: u)(i) for i in t if i in {\"u\", \"v\"}]', scope)\n"

@@ -14,7 +14,7 @@ import inferkit as ik
 from inferkit import plugins
 from inferkit.commands import doctor
 from inferkit.errors import ConfigError, PluginError
-from inferkit.plugins import EstimatorSpec, SimulatorSpec, hookimpl, schema
+from inferkit.plugins import EstimatorSpec, SimulatorSpec, discovery, hookimpl, schema
 
 HEAVY = ["scipy", "matplotlib", "torch", "jax", "numpyro", "brian2", "tvb", "vbjax", "sbi", "rich",
          "pyunicore", "distributed", "dask", "safetensors", "arviz"]
@@ -93,8 +93,22 @@ def test_unknown_and_missing_names(registry, monkeypatch):
     with pytest.raises(PluginError, match="did you mean 'lif'"):
         registry.get("simulator", "lfi")
     monkeypatch.setitem(plugins.OFFICIAL, "inferkit-absent", {"estimator": ("faraway",)})
-    with pytest.raises(PluginError, match="pip install -c constraints.txt ./plugins/inferkit_absent"):
+    with pytest.raises(PluginError, match="pip install inferkit-absent$"):
         registry.get("estimator", "faraway")
+
+
+@pytest.mark.parametrize(("where", "typed"), [
+    (".", "pip install -c constraints.txt ./plugins/inferkit_absent"),
+    ("elsewhere", "pip install inferkit-absent")])
+def test_what_installs_a_plugin_is_what_can_be_typed_here(tmp_path, monkeypatch, where, typed):
+    (tmp_path / "plugins/inferkit_absent").mkdir(parents=True)
+    (tmp_path / "plugins/inferkit_absent/pyproject.toml").touch()
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / where)
+    assert discovery.install("inferkit-absent") == typed
+    monkeypatch.setitem(plugins.OFFICIAL, "inferkit-absent", {"estimator": ("faraway",)})
+    assert f"inferkit-absent is not installed: {typed}\n" in f"{doctor.examine()[0]}\n"
 
 
 def install(tmp_path, name, code):

@@ -144,6 +144,7 @@ def test_every_single_bit_flip_is_found(store):
 
 
 def test_another_study_is_refused_with_what_changed(store):
+    store.write(rows())
     with pytest.raises(StoreError, match=r"seed: was 1, now 2"):
         Store.create(store.path, {"simulator": {"name": "s"}, "seed": 2})
 

@@ -10,7 +10,6 @@ import pytest
 
 import inferkit as ik
 from inferkit import seeds
-from inferkit.commands import check as command_check
 from inferkit.commands import replay, study_file
 from inferkit.data import Ragged
 from inferkit.errors import ConfigError, DataError, EstimatorError
@@ -224,7 +223,7 @@ def test_in_a_study_file(tmp_path, monkeypatch):
     assert done.returncode in (0, 1) and "overall" in done.stdout, done.stderr
     again, _ = study_file.reopen(tmp_path / "run")
     assert again.simulate(300).done == 0 and again.simulations.x()["x"].shape == (300, 8)
-    assert command_check.run(made, 300).status != "FAIL"
+    assert made.try_out(300).status != "FAIL"
 
 
 def test_a_file_of_trials(tmp_path):

@@ -15,8 +15,8 @@ whole improvement.  It *overfits* if validation ends above its minimum by more t
 improvement (an estimator that keeps its best epoch says so with info["best_epoch"], and is not
 warned).  R-hat should be under 1.01 and not over 1.05; ESS over 400; divergences 0 (Vehtari et al.
 2021; chains of few steps are allowed 4/steps more); a Pareto k not over 0.7 (Vehtari et al. 2024);
-E-BFMI not under 0.3 (Betancourt 2016).  An ABC-SMC population's effective size should stay
-above a tenth of it.
+E-BFMI not under 0.3 (Betancourt 2016).  An ABC-SMC population's effective size should be 100 or
+more (a sd is then known to 7 %), not under 25, and its last generation should not have moved.
 """
 
 from __future__ import annotations
@@ -88,14 +88,22 @@ def _generations(info: Mapping[str, Any]) -> Iterator[Found]:
         text += f", tolerance {first['tolerance']:.3g} → {last['tolerance']:.3g}"
     if "acceptance" in last:
         text += f", {last['acceptance']:.1%} accepted in the last"
-    ess, size = last.get("ess"), max((g.get("ess", 0.0) for g in told), default=0.0)
+    ess = info.get("effective_size", last.get("ess"))
     if ess is not None:
-        text += f", effective size {ess:.0f}"
-    if ess is not None and (ess < 0.1 * size or ess < 50):
-        yield "WARN", text, "a larger population, or a quantile nearer to 1"
+        text += f", effective size {ess:.0f} (widths to ±{1 / np.sqrt(2 * max(ess, 0.5)):.0%})"
+    shift, narrowed = info.get("shift", 0.0), info.get("narrowed", 0.0)
+    if ess is not None and ess < 100:
+        yield ("FAIL" if ess < 25 else "WARN", text + ": a few heavy draws stand for the posterior, "
+               "whose widths may come out too small", "a larger population (1000 or more, 100 for each "
+               "parameter), or a quantile nearer to 1")
     elif len(told) > 1 and last.get("tolerance", 0.0) > 0.5 * first.get("tolerance", np.inf):
         yield ("WARN", text + ": the tolerance hardly fell",
                "more generations or simulations, or fewer and more informative features")
+    elif shift > 0.3 or narrowed > 0.25:
+        by = (f"a mean by {shift:.1f} sd" if shift > 0.3 else
+              f"a width by {np.expm1(narrowed):.0%}")
+        yield ("WARN", text + f": its last generation still moved {by}, beyond chance",
+               "more of what ended it: " + str(info.get("stopped", "generations")))
     else:
         yield "PASS", text, ""
 

@@ -11,7 +11,8 @@ Summary = Literal["auto", "none", "mlp", "cnn", "lstm", "gru", "time_series", "t
                   "deep_set", "set_transformer"]
 Inference = Literal["affine", "spline", "flow_matching", "diffusion", "consistency"]
 POSITIVE = ("summary_dim", "summary_width", "summary_layers", "patch", "layers", "width", "bins",
-            "solver_steps", "epochs", "batch")
+            "solver_steps", "epochs")
+STEPS, FEWEST, MOST = 40, 32, 256  # an epoch; rows a step
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class BayesFlowConfig:
     which has no densities.  located: a coupling flow works on (z - m(x)) / s(x), learned with it.
     layers, width: coupling layers, or layers of the network over time.  bins: of splines.
     solver_steps: of flow matching and diffusion.  dropout: in all networks.
-    batch: rows a step.  rate: Adam's learning rate.  schedule: "cosine" to 0 over `epochs`, after
+    batch: rows a step; 0 takes 256, and fewer where an epoch would then have under forty steps, but at
+    least 32.  rate: Adam's learning rate.  schedule: "cosine" to 0 over `epochs`, after
     a rise over a twentieth of them; "exponential" by `decay` an epoch; "none".  clip: of a
     gradient's norm.  weight_decay: above 0, AdamW.
     validation: share of simulations set aside.  patience: epochs without a better validation loss
@@ -50,7 +52,7 @@ class BayesFlowConfig:
     bins: int = 8
     solver_steps: int = 40
     dropout: float = 0.0
-    batch: int = 256
+    batch: int = 0
     rate: float = 1e-3
     schedule: Literal["cosine", "exponential", "none"] = "cosine"
     decay: float = 0.97
@@ -68,7 +70,7 @@ class BayesFlowConfig:
         for name in POSITIVE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", allowed="1 or more")
-        for name in ("patience", "online", "weight_decay"):
+        for name in ("batch", "patience", "online", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", allowed="0 or more")
         for name in ("rate", "clip", "memory"):
@@ -80,9 +82,13 @@ class BayesFlowConfig:
             raise ConfigError(f"dropout is {self.dropout}", allowed="0 or more, below 1")
         if not 0 < self.decay <= 1:
             raise ConfigError(f"decay is {self.decay}, a factor an epoch", allowed="above 0, up to 1")
-        if self.online and self.online < self.batch:
-            raise ConfigError(f"online = {self.online} is less than a batch of {self.batch}",
-                              allowed=f"0, or {self.batch} and more", fix=f"online = {20 * self.batch}")
+        if self.online and self.online < (least := self.rows_a_step(self.online)):
+            raise ConfigError(f"online = {self.online} is less than a batch of {least}",
+                              allowed=f"0, or {least} and more", fix=f"online = {20 * least}")
+
+    def rows_a_step(self, rows: int) -> int:
+        """The batch for an epoch of so many rows: few rows need small steps, or there are too few."""
+        return self.batch or min(MOST, max(FEWEST, 1 << (rows // STEPS).bit_length()))
 
     @property
     def flow(self) -> bool:

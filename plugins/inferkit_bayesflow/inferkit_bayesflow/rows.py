@@ -84,7 +84,7 @@ class Stored:
         order = np.random.default_rng([seed, 1]).permutation(n)
         held = int(np.clip(config.validation * n, 2, HELD_OUT_AT_MOST))
         self.columns, self.seed, self.rows = columns, seed, np.sort(order[held:])
-        self.size = min(config.batch, len(self.rows))
+        self.size = min(config.rows_a_step(len(self.rows)), len(self.rows))
         self.steps = len(self.rows) // self.size
         self.validation = in_batches(columns, np.sort(order[:held]), min(self.size, held))
 
@@ -105,7 +105,8 @@ class Fresh:
             raise EstimatorError(f"online training is validated on stored simulations, and {n} are "
                                  "usable", fix="study.simulate(1000)")
         self.problem, self.columns, self.config, self.seed = problem, columns, config, seed
-        self.size, self.steps = config.batch, config.online // config.batch
+        self.size = config.rows_a_step(config.online)
+        self.steps = config.online // self.size
         self.validation = in_batches(stored, np.arange(n), min(self.size, n))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:

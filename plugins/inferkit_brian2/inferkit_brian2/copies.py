@@ -204,7 +204,7 @@ class Copies:
         self.owner, self.structural, self.block = owner, structural, owner.rows
 
     def identity(self) -> Any:
-        from inferkit.plugins.own_code import code_digest
+        from inferkit.plugins.code_text import code_digest
 
         o = self.owner
         return [code_digest(o.batch), o.defaults, o.duration, o.settings, o.rows, self.structural]

@@ -4,7 +4,8 @@
 
 Arrays are (trial, time, …), 0 behind a trial's end.  `loga_*` are the log odds of changes (from, to),
 `logb_*` the log densities of the latents in each state, along the posterior's centre; `*_gen1_*` judge
-activity predicted one bin ahead.  Curves have a value a look (training.evaluate).
+activity predicted one bin ahead.  Curves have a value a look (training.evaluate), nats a bin: elbos =
+log_pys + log_pxs - log_qxs, where log_pxs counts states too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from inferkit_mrsds.analyse.recovery import activity_r2
 if TYPE_CHECKING:
     from inferkit_mrsds.engine import Engine
 
-CURVES = {"elbos": "elbo", "log_pys": "log_y", "lrs": "rate", "temps": "temperature"}
+CURVES = {"elbos": "elbo", "log_pys": "log_y", "log_qxs": "log_q", "lrs": "rate",
+          "temps": "temperature"}
 
 
 def export_mat(engine: Engine, path: str | Path) -> Path:
@@ -48,6 +50,7 @@ def export_mat(engine: Engine, path: str | Path) -> Path:
     out["latent_region_sizes"] = np.full(dyn.R, dyn.d)
     curves = engine.info["curves"]
     out |= {name: np.asarray(curves[key]) for name, key in CURVES.items()}
+    out["log_pxs"] = out["log_qxs"] - np.asarray(curves["kl"])
     hidden = engine.cosmooth()
     truth = engine.held_out.y[..., hidden.neurons]
     out |= {"cosmooth_r2s": hidden.r2, "cosmooth_mses": np.nanmean((truth - hidden.predicted) ** 2)}

@@ -267,3 +267,22 @@ def test_schedules():
     stage = stages(c)[0]
     rates = [float(stage.learning_rate(jnp.asarray(s))) for s in (0, 99, 100, 1499)]
     assert rates[0] < rates[1] and rates[2] == pytest.approx(0.01) and rates[3] < 2e-4
+
+
+@pytest.mark.slow  # a fit until it is close
+def test_a_trained_bound_is_below_kalman_and_near_it():
+    """Of held-out trials, under the model that made them; and only true edges send messages."""
+    made = ik.simulator("linear-gaussian-regions", neurons=[12, 12, 12], bins=60).build()
+    engine = ik.estimator("mrsds", K=1, inference="svae", objective={"message_l21": 0.1},
+                          training={"steps": 1500, "second_steps": 300}).build().train(
+        made.dataset(120, seed=0), seed=0)
+    t = engine.held_out
+    units = np.log(engine.layout.scale[0]).sum()  # the bound is of standardised activity
+    exact = Linear.of(made.exact()).log_likelihood(t).sum() / t.mask.sum()
+    reached = engine.elbo(t, n=16).sum() / t.mask.sum() - units
+    assert -0.002 * abs(exact) < exact - reached < 0.02 * abs(exact)
+    share = engine.messages().share
+    edges = np.zeros((3, 3), bool)
+    for to, source in made.config.pairs():
+        edges[to, source] = True
+    assert np.nansum(share[~edges]) < 0.05

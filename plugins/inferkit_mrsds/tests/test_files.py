@@ -89,6 +89,7 @@ def test_results_under_the_original_names(fitted, tmp_path):
     assert 0 < held["test_gen1_r2s"] < held["test_r2s"] <= 1
     looks = len(fitted.info["loss"])
     assert all(held[k].size == looks for k in ("elbos", "log_pys", "lrs", "temps"))
+    assert np.allclose(held["elbos"], held["log_pys"] + held["log_pxs"] - held["log_qxs"], rtol=1e-4)
     assert list(held["test_ids"].ravel()) == list(fitted.test)
 
 

@@ -139,27 +139,33 @@ class Trials(nn.Module):
     """A set of trials (batch, trials, …): the same network on each, pooled, then another.
 
     Pooled are the mean and the maximum: a mean alone hardly sees where a distribution begins (the
-    time before any reaction).  The second network is told the logarithm of their number, which says
-    how sure it may be.  `weights` (batch, trials) leave trials out: 0, and elsewhere 1 over the number
-    left.
+    time before any reaction).  `weights` (batch, trials) leave trials out: 0, and elsewhere 1 over the
+    number left.  Where that varies, between `numbers`, the second network is told it (`number`).
     """
 
-    def __init__(self, size: int, hidden: int, out: int):
+    def __init__(self, size: int, hidden: int, out: int, numbers: tuple[int, int] = (1, 1)):
         super().__init__()
+        low, high = map(math.log, numbers)
+        self.varies, self.middle, self.half = low < high, (low + high) / 2, (high - low) / 2
         self.each = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
                                   nn.SiLU(), nn.Linear(hidden, hidden))
-        self.all = _mlp(2 * hidden + 1, hidden, out)
+        self.all = _mlp(2 * hidden + self.varies, hidden, out)
 
     def forward(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         each = self.each(x.flatten(2))
         if weights is None:
-            number = x.new_full((len(x), 1), x.shape[1])
             mean, most = each.mean(1), each.amax(1)
         else:
-            number = 1 / weights.amax(1, keepdim=True)
             mean = torch.einsum("bt,btk->bk", weights, each)
             most = each.masked_fill(weights[..., None] == 0, -torch.inf).amax(1)
-        return self.all(torch.cat([mean, most, number.log()], 1))
+        told = [self.number(x, weights)] if self.varies else []
+        return self.all(torch.cat([mean, most, *told], 1))
+
+    def number(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """The logarithm of the number of trials, as (batch, 1) from -1 to 1."""
+        number = (x.new_full((len(x), 1), x.shape[1]) if weights is None
+                  else 1 / weights.amax(1, keepdim=True))
+        return (number.log() - self.middle) / self.half
 
 
 def some_trials(batch: int, low: int, high: int, device: torch.device) -> torch.Tensor:

@@ -47,8 +47,9 @@ class Inputs(nn.Module):
             # An embedded output has one indicator for all of it.
             self.size += size + int(np.prod(each, dtype=int))
         if self.trials is not None:
-            self.pool = nn.Sequential(embed.Trials(self.size, hidden, dim), nn.LayerNorm(dim))
-            self.size = dim
+            trial_set = embed.Trials(self.size, hidden, dim, self.trials)
+            self.pool = nn.Sequential(trial_set, nn.LayerNorm(dim))
+            self.size = dim + trial_set.varies
 
     @classmethod
     def rebuilt(cls, meta: Mapping[str, Any], config: Any) -> Inputs:
@@ -120,7 +121,9 @@ class Inputs(nn.Module):
         each = self._each([t.flatten(0, 1) for t in tensors]).reshape(n, m, -1)
         low, pool = self.trials[0], self.pool[0]
         weights = embed.some_trials(n, low, m, each.device) if vary and low < m else None
-        return self.pool[1](pool(each, weights))
+        pooled = self.pool[1](pool(each, weights))
+        # How sure one may be follows from the number: the density is told it without detour.
+        return torch.cat([pooled, pool.number(each, weights)], 1) if pool.varies else pooled
 
     def _each(self, tensors: list[torch.Tensor]) -> torch.Tensor:
         parts = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from inferkit.estimate import Problem, Training
 from inferkit_sbi.density import load_arrays
 from inferkit_sbi.rows import Columns, Fresh, Source, Stored, fill
 from inferkit_sbi.train import PIECE, STALL, History, Loss, device_of, train
+
+LONGER = 4  # the patience where trials are learned from singly
 
 
 @dataclass
@@ -48,8 +50,10 @@ def ensemble(problem: Problem, config: Any, makes: Sequence[Callable[[], nn.Modu
 
     All learn from the same rows and are validated on the same.  `log_density`: minus the loss is a
     log-density, so the best mixture of the networks is found; otherwise they count alike.
-    `group`: so many rows come from one simulation (its trials).
+    `group`: so many rows come from one simulation (its trials).  What is wrong with a row adds up over
+    them, so training goes on for smaller gains, and waits for them longer.
     """
+    trained = replace(config, patience=config.patience * (LONGER if group > 1 else 1))
     device, counts = device_of(config.device), Counts()
     table = fill(parts, counted(columns, counts, group), config.memory * 1e9, problem.folder, device)
     if not counts.used:
@@ -66,8 +70,8 @@ def ensemble(problem: Problem, config: Any, makes: Sequence[Callable[[], nn.Modu
         net = make().to(device)
         if start is not None:
             load_arrays(net, start, k)
-        histories.append(train(net, loss, source, config, seed=seed, show=problem.show, stall=stall,
-                               file=problem.folder / f"checkpoint-{r}-{k}.pt"))
+        histories.append(train(net, loss, source, trained, seed=seed, show=problem.show,
+                               stall=stall / group, file=problem.folder / f"checkpoint-{r}-{k}.pt"))
         nets.append(net.eval())
     weights = [1 / len(nets)] * len(nets)
     if log_density and len(nets) > 1:

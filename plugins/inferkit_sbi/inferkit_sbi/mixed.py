@@ -47,6 +47,12 @@ SKEWED = 1.0
 PLAIN, LOG, LATTICE, CATEGORY = "plain", "log", "lattice", "few"
 
 
+def refuse_undefined(observed: np.ndarray) -> None:
+    if np.isnan(observed).any():
+        raise EstimatorError("the observation has undefined features, and a likelihood needs all",
+                             fix="features that are defined for your data, or estimator npe")
+
+
 class Scale(nn.Module):
     """Data to numbers that networks take: standardised, steps of a lattice, or the number of a value.
 
@@ -117,9 +123,7 @@ class Scale(nn.Module):
     def tensors(self, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
         """Observed rows; what no simulation gave, and a likelihood cannot judge, is refused."""
         x = flatten({k: inputs[k] for k in self.shapes})
-        if np.isnan(x).any():
-            raise EstimatorError("the observation has undefined features, and a likelihood needs all",
-                                 fix="features that are defined for your data, or estimator npe")
+        refuse_undefined(x)
         names = [k + "".join(f"[{i}]" for i in where)
                  for k, shape in self.shapes.items() for where in np.ndindex(*shape)]
         for j, known in self.few:

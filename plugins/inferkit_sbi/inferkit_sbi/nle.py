@@ -24,7 +24,7 @@ from inferkit.prior.space import Space
 from inferkit_sbi.config import NLEConfig
 from inferkit_sbi.density import Validity, load_arrays
 from inferkit_sbi.learn import ensemble, in_rounds
-from inferkit_sbi.mixed import Likelihood, Scale
+from inferkit_sbi.mixed import Likelihood, Scale, refuse_undefined
 from inferkit_sbi.potential import Outcomes, PotentialEngine, PotentialProposal, defined
 from inferkit_sbi.rows import parts_of, singles, spread
 
@@ -97,6 +97,8 @@ class NLE:
 
     def fit(self, problem: Problem) -> Engine:
         space, config = Space(problem.prior), self.config
+        if problem.observed is not None:  # before minutes of training, not after
+            refuse_undefined(flatten(problem.observed))
         sample = spread(problem, config.memory)
         good = defined(sample)
         if good.sum() < 10:

@@ -398,3 +398,36 @@ def test_papers_follow_the_settings():
     assert "miller2022contrastive" in cites("nre", variant="C")
     assert "murray2010elliptical" in cites("nle") - cites("nle", sampler="vi")
     assert "deistler2022truncated" in cites("npe", rounds=2) - cites("npe")
+
+
+def test_an_undefined_observation_is_refused_before_a_likelihood_trains(tmp_path, monkeypatch):
+    from inferkit_sbi import nle
+
+    from inferkit.commands import compare
+
+    def latency(x):  # of a spike that some traces lack
+        return {"latency": np.where(x["x"][:, 0] > 0, x["x"][:, 0], np.nan), "rest": x["x"][:, 1]}
+
+    made = study(tmp_path, lambda t, rng: t["a"] + rng.normal(size=2), {"a": ik.Uniform(-1.0, 1.0)},
+                 "npe", n=100, features=[latency], observed=np.array([-1.0, 0.0]))
+    monkeypatch.setattr(nle, "ensemble", lambda *a, **k: pytest.fail("it trained"))
+    (row,) = compare.run(made, ["nle"]).rows
+    assert "undefined features" in row.reason and "npe" in row.reason
+    made.observed = None
+    with pytest.raises(pytest.fail.Exception, match="it trained"):  # for other observations
+        made.fit("nle")
+
+
+def test_a_likelihood_is_scored_on_outcomes_that_are_defined(tmp_path):
+    """Half of the simulations have an undefined feature; the observation has none."""
+    from inferkit.commands import compare
+
+    def latency(x):
+        return {"latency": np.where(x["x"][:, 0] > 0, x["x"][:, 0], np.nan), "rest": x["x"][:, 1]}
+
+    made = study(tmp_path, lambda t, rng: t["a"] + 0.3 * rng.normal(size=2), {"a": ik.Uniform(-1, 1)},
+                 ik.estimator("nle", **QUICK), features=[latency], observed=np.array([0.4, 0.5]))
+    (row,) = compare.run(made, [made.estimator]).rows
+    assert np.isfinite(row.log_score) and row.coverage_error < 0.15, row.reason
+    used = made.context().calibration
+    assert 20 <= len(used.theta) < len(made.held_out) and np.isfinite(used.inputs["features"]).all()

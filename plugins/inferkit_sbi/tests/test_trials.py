@@ -133,8 +133,8 @@ def test_counts_with_zeros_and_ties(tmp_path, columns):
 
 @pytest.mark.parametrize("name", ["npe", "fmpe"])
 def test_sets_of_a_varying_number(tmp_path, name):
-    settings = {"density": "maf"} if name == "npe" else {"steps": 12}
-    settings |= {"embedding_hidden": 32, **QUICK}
+    settings = {**QUICK, "embedding_hidden": 32}
+    settings |= {"density": "maf"} if name == "npe" else {"steps": 12, "epochs": 120}
     made = study(tmp_path, ik.estimator(name, **settings), (2, 30), 1500)
     posterior = made.fit()
     for m in (3, 30):
@@ -164,8 +164,23 @@ def test_random_numbers_of_trials():
     assert abs(float((number < 15).float().mean()) - np.log(15 / 5) / np.log(41 / 5)) < 0.03
     used = (weights > 0).float().mean(0)
     assert float(used.std() / used.mean()) < 0.05
-    net = embed.Trials(3, 8, 4)
+    net = embed.Trials(3, 8, 4, (5, 40))
     x = torch.randn(6, 40, 3)
     few = torch.zeros(6, 40)
     few[:, :7] = 1 / 7
     assert torch.allclose(net(x, few), net(x[:, :7]), atol=1e-6)
+    assert torch.allclose(net.number(x), torch.ones(6, 1))
+    assert torch.allclose(net.number(x[:, :5]), -torch.ones(6, 1))
+    assert torch.allclose(net.number(x, few), net.number(x[:, :7]))
+
+
+def test_the_density_knows_the_number_of_trials(tmp_path):
+    """The sd falls with the root of the number, of which the data themselves say little."""
+    def noise(theta, row_seeds):
+        return {"x": theta["a"] + seeds.normals(row_seeds, (1,))[:, 0]}
+
+    made = study(tmp_path, ik.estimator("npe", density="maf", **QUICK), (15, 90), 1500, noise)
+    posterior = made.fit()
+    for m in (15, 90):
+        x = np.linspace(-1.7, 1.7, m) + 0.2
+        assert abs(posterior.sample(3000, x)["a"].std() * np.sqrt(1 + m) - 1) < 0.25, m

@@ -6,15 +6,15 @@ import importlib
 import logging
 import warnings
 from functools import lru_cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from inferkit.errors import ConfigError, unknown_name
-from inferkit_tvb import connectome
+from inferkit_tvb import connectome, packing
 from inferkit_tvb.config import Monitor, TVBConfig
+from inferkit_tvb.packing import called
 
 
 @lru_cache(1)
@@ -36,13 +36,9 @@ def tvb() -> SimpleNamespace:
 def named(kind: str, name: str, module: Any, base: type) -> type:
     """TVB's class of that name, or the user's own as "module:Class" or "file.py:Class"."""
     if ":" in name:
-        where, _, attribute = name.rpartition(":")
+        where, _, attribute = called(name).rpartition(":")
         if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            if spec is None or spec.loader is None or not Path(where).exists():
-                raise ConfigError(f"{kind}: there is no file {where}")
-            loaded = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(loaded)
+            loaded = packing.module(name)
         else:
             try:
                 loaded = importlib.import_module(where)
@@ -50,7 +46,7 @@ def named(kind: str, name: str, module: Any, base: type) -> type:
                 raise ConfigError(f"{kind} {name!r} cannot be imported: {cause}") from cause
         found = getattr(loaded, attribute, None)
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise ConfigError(f"{kind} {name!r} is no {base.__name__} of TVB")
+            raise ConfigError(f"{kind} {called(name)!r} is no {base.__name__} of TVB")
         return found
     if kind == "model":  # TVB imports a model's module when it is asked for
         names = [m.value for m in module.ModelsEnum if m.value != "Model"]
@@ -110,7 +106,8 @@ def choose_variables(c: TVBConfig, model: Any) -> None:
     for m in c.monitors:
         for name in m.variables:
             if name not in allowed:
-                raise unknown_name(f"variable of {c.model} (monitor {m.label!r})", name, allowed)
+                raise unknown_name(f"variable of {called(c.model)} (monitor {m.label!r})", name,
+                                   allowed)
             if name not in wanted:
                 wanted.append(name)
     model.variables_of_interest = tuple(wanted)
@@ -190,13 +187,13 @@ def initial_history(c: TVBConfig, model: Any, horizon: int, regions: int) -> np.
         low = {s: (r[0] + r[1]) / 2 for s, r in model.state_variable_range.items()}
         for name in given:
             if name not in model.state_variables:
-                raise unknown_name(f"state variable of {c.model} (initial)", name,
+                raise unknown_name(f"state variable of {called(c.model)} (initial)", name,
                                    model.state_variables)
         rows = [np.broadcast_to(np.asarray(given.get(s, low.get(s, 0.0)), float), (regions,))
                 for s in model.state_variables]
         array = np.stack(rows)
     else:
-        array = np.load(given) if isinstance(given, str) else np.asarray(given, float)
+        array = np.asarray(given, float)
     shape = (model.nvar, regions)
     if array.shape == (model.nvar,):
         array = np.broadcast_to(array[:, None], shape)

@@ -45,8 +45,8 @@ class Blocks:
         if not issubclass(self.coupling, t.coupling.SparseCoupling):
             if self.coupling.__call__ is not t.coupling.Coupling.__call__ \
                     or self.coupling.pre is not t.coupling.Coupling.pre:
-                raise CannotRun(f"the coupling {c.coupling} is dense")
-            self.coupling = type(f"Sparse{c.coupling}", (self.coupling,),
+                raise CannotRun(f"the coupling {self.coupling.__name__} is dense")
+            self.coupling = type(f"Sparse{self.coupling.__name__}", (self.coupling,),
                                  {"__call__": t.coupling.SparseCoupling.__call__,
                                   "_lri": t.coupling.SparseCoupling._lri})
         self.pre, self.post = (_names(getattr(self.coupling, f)) for f in ("pre", "post"))

@@ -21,7 +21,7 @@ from inferkit_tvb.engines import CannotRun
 from inferkit_tvb.group import INPUTS, KINDS, Group
 from inferkit_tvb.outputs import Watched
 from inferkit_tvb.paths import NSIG, SCALE, SPEED, Paths, Values
-from inferkit_tvb.verify import unbounded, verify
+from inferkit_tvb.verify import Trial
 
 
 class Compiled:
@@ -33,15 +33,13 @@ class Compiled:
         compiler()
         self.told = {"compiler": compiler()[1]}
         self._kernels: dict[frozenset, tuple[Equations, Any]] = {}
-        try:
-            eq = self.equations(frozenset())
-        except ex.Untranslatable as cause:
-            raise CannotRun(f"its equations hold {cause}") from cause
-        double = c.precision == "float64" or (c.precision == "auto" and unbounded(eq))
+        eq = self.equations(frozenset())
+        trial = Trial.of(self.example(), eq)
+        trial.check()
+        double = c.precision == "float64" or (c.precision == "auto" and not trial.single())
         self.real: type = np.float64 if double else np.float32
         self.out: type = np.float64 if c.precision == "float64" else np.float32
         self.told["precision"] = self.real.__name__
-        verify(self.example(), eq)
 
     def example(self) -> Any:
         """The model with the study's values, the first region's where they differ."""
@@ -50,7 +48,7 @@ class Compiled:
             part, _, name = path.partition(".")
             if part == "model":
                 old = getattr(model, name)
-                setattr(model, name, np.ravel(value)[:1].astype(old.dtype) if np.ndim(old)
+                setattr(model, name, np.resize(value, old.shape).astype(old.dtype) if np.ndim(old)
                         else bool(value))
         return model
 
@@ -77,6 +75,12 @@ class Compiled:
 
     def equations(self, free: frozenset) -> Equations:
         """The equations with what is fixed at 0 left out; `free` are the paths that vary."""
+        try:
+            return self._equations(free)
+        except ex.Untranslatable as cause:
+            raise CannotRun(f"its equations hold {cause}") from cause
+
+    def _equations(self, free: frozenset) -> Equations:
         c, sim, model = self.c, self.sim, self.sim.model
         grouped = {base for group, (base, _) in self.paths.groups.items() if group in free}
         known = {p: float(v.ravel()[0]) for p, v in self.paths.base.items()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from inferkit.errors import ConfigError
 from inferkit_tvb.connectome import packed
+from inferkit_tvb.packing import carried, listed
 
 Kind = Literal["Raw", "SubSample", "TemporalAverage", "GlobalAverage", "SpatialAverage", "Bold",
                "BalloonWindkessel", "EEG", "MEG", "iEEG", "AfferentCoupling",
@@ -60,6 +61,8 @@ class Monitor:
                               fix=f'gain = "gain.npy"   or   sensors = "eeg.txt", {MAPPING}')
         if self.kind not in SENSORS and (self.gain is not None or self.sensors):
             raise ConfigError(f"monitor {self.kind} has no sensors", allowed=", ".join(SENSORS))
+        for name in ("gain", "region_mapping"):
+            object.__setattr__(self, name, listed(getattr(self, name), f"monitor {self.kind}: {name}"))
         if self.kind == "Bold" and not self.hrf_length > 0:
             raise ConfigError(f"monitor Bold: hrf_length is {self.hrf_length}", allowed="above 0 (ms)")
 
@@ -118,7 +121,7 @@ class TVBConfig:
     (time, state variables, regions), or its .npy file.
     engine: "auto"; "compiled" kernels; "blocks", TVB with many sets as one block-diagonal network;
     "tvb", its own Simulator, one set at a time.  precision: of compiled kernels; "auto" is float32,
-    float64 for models whose state grows without bound (phases).
+    float64 for models that need it (phases, numerical derivatives).
     batch: parameter sets of one block-diagonal network.
     """
 
@@ -177,6 +180,10 @@ class TVBConfig:
                                   fix=f"duration = {m.every:g}")
         # What travels to a worker is the data, not the name of a file that lies here.
         object.__setattr__(self, "connectivity", packed(self.connectivity))
+        for name in ("model", "coupling"):
+            object.__setattr__(self, name, carried(name, getattr(self, name)))
+        if self.initial != "random":
+            object.__setattr__(self, "initial", listed(self.initial, "initial"))
 
     @property
     def noisy(self) -> bool:

@@ -25,7 +25,7 @@ from inferkit_tvb import expressions as ex
 from inferkit_tvb.expressions import Node
 
 _C = {"exp": "vexp", "log": "vlog", "sin": "vsin", "cos": "vcos", "tanh": "vtanh", "sqrt": "vsqrt",
-      "abs": "vabs", "pow": "vpow", "max": "vmax", "min": "vmin"}
+      "abs": "vabs", "pow": "vpow", "max": "vmax", "min": "vmin", "erfc": "verfc", "atan2": "vatan2"}
 
 
 @dataclass(frozen=True)
@@ -176,21 +176,22 @@ def _observe(eq: Equations, u: int, double: bool) -> str:
     return _function("observe)(const real *x, const real *const *P, real *y)", w.lines)
 
 
-def _invariant(w: Writer, expressions: Sequence[Node]) -> None:
+def _invariant(w: Writer, expressions: Sequence[Node], seen: set[Node]) -> None:
     """Write what depends on parameters alone, largest parts first."""
     for x in expressions:
-        if x.op == "number":
+        if x.op == "number" or x in seen:
             continue
+        seen.add(x)
         if ex.fixed(x):
             w.write(x, {}, "")
         else:
-            _invariant(w, x.args)
+            _invariant(w, x.args, seen)
 
 
 def _advance(eq: Equations, u: int, double: bool) -> str:
     w = Writer(u, eq.parameters, double)
     real = w.literal
-    _invariant(w, [*eq.derivatives, *eq.sources, *(e for _, e in eq.inputs), *eq.observed])
+    _invariant(w, [*eq.derivatives, *eq.sources, *(e for _, e in eq.inputs), *eq.observed], set())
     noise = {v: w.write(ex.parameter(f"noise.{v}"), {}, "") for v in eq.noisy}
     weight = w.write(ex.parameter("stimulus.weight"), {}, "") if eq.stimulated else ""
     before, w.lines = w.lines, []

@@ -16,7 +16,8 @@ import numpy as np
 
 from inferkit_tvb import expressions as ex
 from inferkit_tvb.expressions import Node, Untranslatable
-from inferkit_tvb.symbolic import ALIKE, Run, Vector, trace
+from inferkit_tvb.symbolic import Run, trace, walk
+from inferkit_tvb.values import ALIKE, Vector
 
 
 def attributes(thing: Any, prefix: str, known: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -34,6 +35,8 @@ def attributes(thing: Any, prefix: str, known: Mapping[str, Any]) -> Callable[[s
             return ex.number(float(value.ravel()[0]))
         if isinstance(value, (bool, int, float, np.number)):
             return ex.number(float(value))
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 1:
+            return Vector.of(map(ex.number, value))  # a setting, such as a polynomial's coefficients
         if callable(value):
             return value
         raise Untranslatable(f"{path}, a {type(value).__name__}")
@@ -51,10 +54,9 @@ def derivatives(model: Any, known: Mapping[str, Any]) -> list[Node]:
         space |= {w: ex.coupling(k) for k, w in enumerate(model.coupling_terms)}
         space |= {w: attribute(w) for w in model.parameter_names}
         return [text(told[s], space | {"local_coupling": ex.number(0)}) for s in model.state_variables]
-    if type(model).update_derived_parameters is not _base().update_derived_parameters:
-        raise Untranslatable("parameters that are derived from others")
+    derived = _derived(model, attribute)
     method = getattr(model.dfun, "__func__", None)  # configure() may have chosen another one
-    found = trace(model, attribute, method,
+    found = trace(model, lambda name: derived[name] if name in derived else attribute(name), method,
                   [None, Vector.of(map(ex.state, range(n))), Vector.of(map(ex.coupling, range(m))),
                    ex.number(0.0)])
     if not isinstance(found, Vector) or set(found) != set(range(n)):
@@ -62,10 +64,15 @@ def derivatives(model: Any, known: Mapping[str, Any]) -> list[Node]:
     return [found[k] for k in range(n)]
 
 
-def _base() -> type:
+def _derived(model: Any, attribute: Callable) -> dict[str, Any]:
+    """What `update_derived_parameters` makes of the others, as expressions of them."""
     from tvb.simulator.models.base import Model
 
-    return Model
+    method = type(model).update_derived_parameters
+    if method is Model.update_derived_parameters:
+        return {}
+    run, _ = walk(model, attribute, method, [None])
+    return {k.removeprefix("self."): v for k, v in run.names.items() if k.startswith("self.")}
 
 
 def text(formula: str, space: Mapping[str, Any]) -> Node:

@@ -130,7 +130,7 @@ def power(a: Node, b: Node) -> Node:
 
 
 FUNCTIONS = {"exp": 1, "log": 1, "sin": 1, "cos": 1, "tanh": 1, "sqrt": 1, "abs": 1, "pow": 2,
-             "max": 2, "min": 2, "tan": 1, "cosh": 1, "sinh": 1}
+             "max": 2, "min": 2, "tan": 1, "cosh": 1, "sinh": 1, "erfc": 1, "atan2": 2}
 
 
 def call(name: str, *args: Node) -> Node:
@@ -187,8 +187,12 @@ def replace(x: Node, found: dict[Node, Node]) -> Node:
 
 def reach(x: Node, op: str) -> set[Any]:
     """The values of all leaves of one kind below an expression."""
-    if op not in x.leaves:
-        return set()
-    if x.op == op:
-        return {x.value}
-    return set().union(*(reach(a, op) for a in x.args))
+    found, seen, left = set(), {x}, [x]
+    while left:  # each node once, however often it is used
+        y = left.pop()
+        if y.op == op:
+            found.add(y.value)
+        below = {a for a in y.args if op in a.leaves} - seen
+        seen |= below
+        left += below
+    return found

@@ -24,6 +24,7 @@ import numpy as np
 from inferkit import Parameter
 from inferkit.errors import ConfigError, SimulatorError, unknown_name
 from inferkit_tvb.config import TVBConfig
+from inferkit_tvb.packing import called
 
 NSIG, SPEED, SCALE, WEIGHT = ("integrator.noise.nsig", "connectivity.speed", "connectivity.scale",
                               "stimulus.weight")
@@ -107,9 +108,10 @@ class Paths:
             thing, _, name = path.partition(".")
             old = self.fixed[path]
             new = np.asarray(value, getattr(old, "dtype", bool))
-            setattr(getattr(self.sim, thing), name, new.reshape(old.shape) if np.ndim(old)
-                    else bool(new))
-            self.fixed[path] = new
+            if new.size != np.size(old):
+                raise ConfigError(f"{path} has {new.size} values", allowed=f"{np.size(old)}")
+            self.fixed[path] = new = new.reshape(np.shape(old))
+            setattr(getattr(self.sim, thing), name, new if new.ndim else bool(new))
             return
         if path not in self.base:
             raise self.unknown(path)
@@ -139,7 +141,8 @@ class Paths:
                                fix=f"defaults = {{{path!r} = …}}")
         if path == NSIG:
             return ConfigError(f"{self.c.integrator} has no noise", fix='integrator = "HeunStochastic"')
-        return unknown_name(f"parameter of {self.c.model}, {self.c.coupling}", path, self.base)
+        parts = ", ".join(map(called, (self.c.model, self.c.coupling)))
+        return unknown_name(f"parameter of {parts}", path, self.base)
 
     @staticmethod
     def numbers(path: str, value: Any) -> np.ndarray:

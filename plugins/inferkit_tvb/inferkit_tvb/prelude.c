@@ -2,6 +2,7 @@
 
    exp: x = n ln 2 + r, |r| <= ln 2 / 2, a Taylor sum of exp r times 2^n.
    log: x = 2^e m, log m = 2 atanh((m - 1) / (m + 1)), m in [sqrt 1/2, sqrt 2].
+   atan2: a Taylor sum of atan on |a| <= tan(pi / 8).
    sin, cos: reduced by multiples of pi / 2 in three parts, Taylor sums on |r| <= pi / 4.        */
 #include <stdint.h>
 #include <stdlib.h>
@@ -139,6 +140,23 @@ INLINE V vtanh(V x) {
 INLINE V vpow(V x, V y) {
     V p = vexp(y * vlog(x));
     return sel(x == 0, sel(y == 0, SPLAT(1), SPLAT(0)), p);
+}
+INLINE V verfc(V x) { /* a lane at a time, by the C library */
+    V r;
+    for (int l = 0; l < W; l++) r[l] = sizeof(real) == 8 ? (real)erfc(x[l]) : (real)erfcf(x[l]);
+    return r;
+}
+INLINE V vatan2(V y, V x) {
+    V ax = vabs(x), ay = vabs(y), most = vmax(ax, ay);
+    V a = sel(most == 0, SPLAT(0), vmin(ax, ay) / most);
+    I high = a > R(0.41421356237309503); /* tan(pi / 8): atan a = pi / 4 + atan((a - 1) / (a + 1)) */
+    a = sel(high, (a - R(1.0)) / (a + R(1.0)), a);
+    V q = -a * a, p = SPLAT(0);
+    for (int k = sizeof(real) == 8 ? 41 : 19; k > 0; k -= 2) p = p * q + R(1.0) / k;
+    V t = a * p + sel(high, SPLAT(0.78539816339744831), SPLAT(0));
+    t = sel(ay > ax, R(1.5707963267948966) - t, t);
+    t = sel(x < 0, R(3.1415926535897932) - t, t);
+    return sel(y < 0, -t, t);
 }
 
 /* xoshiro128++ (Blackman and Vigna), a stream for each lane; normals by Box and Muller, in pairs. */

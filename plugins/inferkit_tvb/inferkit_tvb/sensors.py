@@ -7,12 +7,12 @@ sample is the mean of gain @ state over a period, as TVB computes it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferkit.errors import ConfigError
+from inferkit_tvb import packing
 from inferkit_tvb.assemble import tvb
 from inferkit_tvb.config import Monitor
 from inferkit_tvb.connectome import Connectome
@@ -22,17 +22,8 @@ def monitor(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
     return _by_gain(m, net, common) if m.gain is not None else _by_surface(m, net, common)
 
 
-def matrix(value: Any, what: str) -> np.ndarray:
-    if isinstance(value, (str, Path)):
-        path = Path(value)
-        if not path.exists():
-            raise ConfigError(f"{what}: there is no file {path}")
-        return np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=None)
-    return np.asarray(value, float)
-
-
 def _by_gain(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
-    gain = matrix(m.gain, f"monitor {m.label!r}")
+    gain = packing.array(m.gain, f"monitor {m.label!r}")
     if gain.ndim != 2 or gain.shape[1] != net.regions:
         raise ConfigError(f"the gain of monitor {m.label!r} has shape {gain.shape}",
                           allowed=f"(sensors, {net.regions})")
@@ -76,7 +67,7 @@ def referenced(mean: np.ndarray, m: Monitor) -> np.ndarray:
 def _by_surface(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
     t = tvb()
     cls = getattr(t.monitors, m.kind)
-    mapping = matrix(m.region_mapping, f"monitor {m.label!r}: region_mapping").astype(int)
+    mapping = packing.array(m.region_mapping, f"monitor {m.label!r}: region_mapping").astype(int)
     if mapping.ndim != 1 or mapping.min() < 0 or mapping.max() >= net.regions:
         raise ConfigError(f"monitor {m.label!r}: region_mapping holds indices up to {mapping.max()}",
                           allowed=f"one region's index, 0 to {net.regions - 1}, for each vertex")

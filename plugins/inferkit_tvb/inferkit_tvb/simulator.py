@@ -52,15 +52,14 @@ class TVB:
 
     @cached_property
     def engine(self) -> Any:
-        """What runs the rows; `engine.name` says which, `reasons` why not a faster one."""
-        from inferkit_tvb.engines import choose
+        """What runs the rows; `engine.name` says which, `engine.told` why not a faster one."""
+        from inferkit_tvb.engines import Engine
 
-        return choose(self.config, *self._parts)
+        return Engine(self.config, *self._parts)
 
     def prepare(self) -> None:
         """Import TVB, compile."""
-        if hasattr(self.engine, "prepare"):
-            self.engine.prepare()
+        self.engine.prepare()
 
     @property
     def note(self) -> str:
@@ -70,7 +69,7 @@ class TVB:
     def provenance(self) -> dict[str, str]:
         """The engine, and why not a faster one."""
         try:
-            told = getattr(self.engine, "told", {})
+            told = self.engine.told
         except ImportError:  # TVB is where the rows run, not here
             return {}
         more = "; ".join(f"{k}: {v}" for k, v in told.items())

@@ -12,28 +12,30 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from inferkit_tvb import expressions as ex
 from inferkit_tvb.expressions import Node, Untranslatable
+from inferkit_tvb.values import Complex, Vector, binary, constant, negative, of_numpy
 
-ALIKE = {"exp": "exp", "log": "log", "sin": "sin", "cos": "cos", "tanh": "tanh", "sqrt": "sqrt",
-          "abs": "abs", "absolute": "abs", "fabs": "abs", "power": "pow", "pow": "pow",
-          "maximum": "max", "minimum": "min", "tan": "tan", "cosh": "cosh", "sinh": "sinh"}
 _PASS = ("reshape", "copy", "astype", "transpose", "squeeze", "ravel")
 _COMPARE = {ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-_BINARY = {ast.Add: ex.add, ast.Sub: ex.sub, ast.Mult: ex.mul, ast.Div: ex.div, ast.Pow: ex.power}
 
 
-class Vector(dict):
-    """An array along states or coupling variables: index -> node."""
+@dataclass(frozen=True)
+class Closure:
+    """A function defined within another one, which sees the other's names."""
 
-    @classmethod
-    def of(cls, items) -> Vector:
-        return cls(enumerate(items))
+    told: ast.FunctionDef
+    around: Run
+    defaults: tuple[Any, ...]
 
-    def each(self, f: Callable) -> Vector:
-        return Vector({k: f(v) for k, v in self.items()})
+    def __call__(self, args: list[Any]) -> Any:
+        words, around = [a.arg for a in self.told.args.args], self.around
+        names = around.names | dict(zip(words[len(words) - len(self.defaults):], self.defaults))
+        inner = Run(around.thing, around.attribute, names | dict(zip(words, args)), around.space)
+        return inner.body(self.told.body)
 
 
 class Run:
@@ -57,12 +59,14 @@ class Run:
             self.assign(s.targets[0], self.value(s.value))
         elif isinstance(s, ast.AugAssign):
             old = self.value(_loaded(s.target))
-            self.assign(s.target, self.binary(type(s.op), old, self.value(s.value)))
+            self.assign(s.target, binary(type(s.op), old, self.value(s.value)))
         elif isinstance(s, ast.Expr):
             if not isinstance(s.value, ast.Constant):
                 self.value(s.value)
         elif isinstance(s, ast.If):
             return self.branch(s)
+        elif isinstance(s, ast.FunctionDef):
+            self.names[s.name] = Closure(s, self, tuple(map(self.value, s.args.defaults)))
         elif not isinstance(s, (ast.Pass, ast.Assert)):
             raise Untranslatable(f"a {type(s).__name__} statement")
         return None
@@ -92,6 +96,9 @@ class Run:
                 self.assign(t, value[k])
         elif isinstance(target, ast.Subscript):
             into = self.value(target.value)
+            if isinstance(into, Node):  # x[x < 0] = 0
+                self.assign(target.value, ex.select(self.mask(target.slice), value, into))
+                return
             if not isinstance(into, Vector):
                 raise Untranslatable("an assignment into part of a value")
             key = self.index(target.slice)
@@ -102,6 +109,12 @@ class Run:
                 into[key] = value
         else:
             raise Untranslatable(f"an assignment to {ast.unparse(target)}")
+
+    def mask(self, key: ast.expr) -> Node:
+        found = self.value(key)
+        if not (isinstance(found, Node) and (found.op in ex.BOOLEAN or ex.is_number(found))):
+            raise Untranslatable("an assignment into part of a value")
+        return found
 
     def index(self, key: ast.expr) -> int | None:
         """The place along states that a subscript means; None for all of it."""
@@ -125,16 +138,13 @@ class Run:
         return method(e)
 
     def _constant(self, e: ast.Constant) -> Any:
-        if isinstance(e.value, complex):
-            raise Untranslatable("complex numbers")
-        return ex.number(e.value) if isinstance(e.value, (int, float)) else e.value
+        return constant(e.value)
 
     def _name(self, e: ast.Name) -> Any:
         if e.id in self.names:
             return self.names[e.id]
         if e.id in self.space:
-            found = self.space[e.id]
-            return ex.number(found) if isinstance(found, (int, float)) else found
+            return constant(self.space[e.id])
         if e.id in __builtins__:  # type: ignore[operator]
             return __builtins__[e.id]  # type: ignore[index]
         raise Untranslatable(f"the name {e.id}")
@@ -144,6 +154,8 @@ class Run:
             held = self.names.get(f"self.{e.attr}")
             return held if held is not None else self.attribute(e.attr)
         owner = self.value(e.value)
+        if isinstance(owner, Complex) and e.attr in ("real", "imag"):
+            return owner.re if e.attr == "real" else owner.im
         if isinstance(owner, (Node, Vector)):
             if e.attr in ("T", "real"):
                 return owner
@@ -180,25 +192,11 @@ class Run:
         if isinstance(e.op, ast.UAdd):
             return value
         if isinstance(e.op, ast.USub):
-            return value.each(ex.neg) if isinstance(value, Vector) else ex.neg(value)
+            return negative(value)
         raise Untranslatable(ast.unparse(e))
 
     def _binop(self, e: ast.BinOp) -> Any:
-        return self.binary(type(e.op), self.value(e.left), self.value(e.right))
-
-    def binary(self, op: type, a: Any, b: Any) -> Any:
-        if op not in _BINARY:
-            raise Untranslatable(f"the operator {op.__name__}")
-        f = _BINARY[op]
-        if isinstance(a, Vector) and isinstance(b, Vector):
-            return Vector({k: f(a[k], b[k]) for k in a})
-        if isinstance(a, Vector):
-            return a.each(lambda x: f(x, b))
-        if isinstance(b, Vector):
-            return b.each(lambda x: f(a, x))
-        if not (isinstance(a, Node) and isinstance(b, Node)):
-            raise Untranslatable("arithmetic with something that is no number")
-        return f(a, b)
+        return binary(type(e.op), self.value(e.left), self.value(e.right))
 
     def _compare(self, e: ast.Compare) -> Any:
         if len(e.ops) != 1 or type(e.ops[0]) not in _COMPARE:
@@ -235,20 +233,21 @@ class Run:
                 if k.arg == "out":
                     self.assign(_stored(k.value), value)
             return value
+        if e.keywords:
+            raise Untranslatable(f"keywords in {ast.unparse(e)}")
         args = [self.value(a) for a in e.args]
-        if name == "where" and len(args) == 3:
-            return ex.select(*args)
-        if inspect.ismethod(f) and f.__self__ is self.thing:
-            return trace(self.thing, self.attribute, f.__func__, [None, *args])
         python = getattr(f, "py_func", None) or getattr(
             getattr(f, "gufunc_builder", None), "py_func", None)
-        if python is not None:
-            return trace(self.thing, self.attribute, python, args)
-        if name in ALIKE and len(args) == 1 and isinstance(args[0], Vector):
-            return args[0].each(lambda x: ex.call(ALIKE[name], x))
-        if name in ALIKE and all(isinstance(a, Node) for a in args):
-            return ex.call(ALIKE[name], *args)
-        raise Untranslatable(f"the function {name or ast.unparse(e.func)}")
+        if isinstance(f, Closure):
+            return f(args)
+        if inspect.ismethod(f) and f.__self__ is self.thing:
+            return trace(self.thing, self.attribute, f.__func__, [None, *args])
+        if python is not None or (inspect.isfunction(f) and f.__module__.partition(".")[0] != "numpy"):
+            return trace(self.thing, self.attribute, python or f, args)
+        found = of_numpy(name, args)
+        if found is None:
+            raise Untranslatable(f"the function {name or ast.unparse(e.func)}")
+        return found
 
 
 def _loaded(target: ast.expr) -> ast.expr:
@@ -267,13 +266,13 @@ def _joined(test: Node, yes: dict[str, Any], no: dict[str, Any]) -> dict[str, An
             out[name] = Vector({k: ex.select(test, a[k], b[k]) for k in a.keys() & b.keys()})
         elif isinstance(a, Node) and isinstance(b, Node):
             out[name] = ex.select(test, a, b)
-        else:
+        elif a is b:
             out[name] = a
     return out
 
 
-def trace(thing: Any, attribute: Callable, function: Any, args: list[Any]) -> Any:
-    """What a function returns for symbolic arguments (a gufunc's last argument is what it returns)."""
+def walk(thing: Any, attribute: Callable, function: Any, args: list[Any]) -> tuple[Run, Any]:
+    """A function run on symbols: the walk, with all that it named, and what it returned."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError) as cause:
@@ -282,13 +281,17 @@ def trace(thing: Any, attribute: Callable, function: Any, args: list[Any]) -> An
     if not isinstance(told, ast.FunctionDef):
         raise Untranslatable(f"{function} is no plain function")
     words = [a.arg for a in told.args.args]
-    defaults = dict(zip(words[len(words) - len(told.args.defaults):], function.__defaults__ or ()))
-    names: dict[str, Any] = {
-        k: ex.number(v) if isinstance(v, (int, float)) else v for k, v in defaults.items()}
+    defaults = function.__defaults__ or ()
+    names: dict[str, Any] = dict(zip(words[len(words) - len(defaults):], map(constant, defaults)))
     names |= dict(zip(words, args))
     out = None
-    if len(words) == len(args) + 1 and words[-1] not in defaults:  # a gufunc's result
+    if len(words) == len(args) + 1 and words[-1] not in names:  # a gufunc's result
         out = names[words[-1]] = Vector()
     run = Run(thing, attribute, names, function.__globals__)
     found = run.body(told.body)
-    return run.names[words[-1]] if out is not None else found
+    return run, run.names[words[-1]] if out is not None else found
+
+
+def trace(thing: Any, attribute: Callable, function: Any, args: list[Any]) -> Any:
+    """What a function returns for symbolic arguments (a gufunc's last argument is what it returns)."""
+    return walk(thing, attribute, function, args)[1]

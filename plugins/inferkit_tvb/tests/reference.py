@@ -28,6 +28,17 @@ MODELS = {
     "Linear": (0.1, "HyperbolicTangent", {"a": 0.01}),
     "CoombesByrne2D": (0.05, "Scaling", {"a": 0.01}),
     "LarterBreakspear": (0.1, "HyperbolicTangent", {"a": 0.1}),
+    "Hopfield": (0.1, "Linear", {"a": 0.1}),
+    "CoombesByrne": (0.05, "Linear", {"a": 0.01}),
+    "GastSchmidtKnosche_SD": (0.05, "Linear", {"a": 0.1}),
+    "GastSchmidtKnosche_SF": (0.05, "Linear", {"a": 0.1}),
+    "DumontGutkin": (0.05, "Linear", {"a": 0.01}),
+    "EpileptorCodim3": (0.05, "Difference", {"a": 0.1}),
+    "EpileptorCodim3SlowMod": (0.05, "Difference", {"a": 0.1}),
+    "ZetterbergJansen": (0.1, "Linear", {"a": 0.1}),
+    "KIonEx": (0.05, "Linear", {"a": 0.1}),
+    "ZerlautAdaptationFirstOrder": (0.1, "Linear", {"a": 0.1}),
+    "ZerlautAdaptationSecondOrder": (0.1, "Linear", {"a": 0.1}),
 }
 MODEL_VALUES = {"Epileptor": {"Ks": -0.5, "Kf": 0.2, "Kvf": 0.1}, "Epileptor2D": {"Ks": -0.5},
                 "EpileptorRestingState": {"Ks": -0.2, "Kf": 0.1}}

@@ -28,10 +28,33 @@ def test_compiled(model, delays):
     (_, expected), = reference.run(model, delays, length=length)
     expected = expected[..., 0]
     # TVB itself holds weights and history in single precision: 1e-9 a step is its own.
-    for precision, limit, rows in (("float64", 1e-6, 3), ("float64", 1e-6, 1), ("float32", 1e-5, 5)):
+    for precision, limit, rows in (("float64", 1e-6, 3), ("float64", 1e-6, 1), ("auto", 1e-5, 5)):
         got = mine(model, rows, delays=delays, engine="compiled", precision=precision, length=length)
         assert np.isfinite(got).all()
         assert error(got[-1], expected) < limit, (precision, rows)
+
+
+def test_single_precision_where_it_is_enough():
+    """A phase grows for ever; the other takes numerical second derivatives."""
+    double = {m for m in reference.MODELS
+              if "float64" in ik.simulator("tvb", **reference.settings(m)).build().note}
+    assert double == {"Kuramoto", "ZerlautAdaptationSecondOrder"}
+
+
+@pytest.mark.parametrize("model, path, values, defaults", [
+    ("ZetterbergJansen", "model.ke", [0.08, 0.12], {}),
+    ("EpileptorCodim3", "model.mu1_start", [-0.03, 0.05], {"model.N": 2}),
+    ("EpileptorCodim3", "model.nu_stop", [0.1, 0.4], {"model.N": 3, "model.modification": False}),
+])
+def test_parameters_that_others_are_derived_from(model, path, values, defaults):
+    x = {}
+    for engine in ("tvb", "compiled"):
+        built = ik.simulator("tvb", **reference.settings(
+            model, length=10.0, engine=engine, precision="float64", defaults=defaults)).build()
+        x[engine] = built.simulate({path: np.array(values)}, np.arange(2))
+    for name, expected in x["tvb"].items():
+        assert error(x["compiled"][name][:, :, None], expected[:, :, None]) < 1e-6
+    assert any(np.abs(v[0] - v[1]).max() > 1e-3 * np.abs(v).max() for v in x["tvb"].values())
 
 
 @pytest.mark.parametrize("engine", ["tvb", "blocks"])

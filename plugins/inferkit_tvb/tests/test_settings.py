@@ -24,6 +24,9 @@ W, D = connectome.synthetic(4).weights, connectome.synthetic(4).lengths
 @pytest.mark.parametrize("settings, words", [
     (dict(model="MontbrioPazo"), ("unknown model", "MontbrioPazoRoxin")),
     (dict(model="nowhere:Model"), ("cannot be imported",)),
+    (dict(model="nowhere.py:Model"), ("model: the file nowhere.py cannot be read",)),
+    (dict(initial="nowhere.npy"), ("initial: there is no file nowhere.npy",)),
+    (dict(monitors=[{"kind": "EEG", "period": 1.0, "gain": "nowhere.csv"}]), ("no file nowhere.csv",)),
     (dict(coupling="Liner"), ("unknown coupling", "Linear")),
     (dict(integrator="HeunStocastic"), ("unknown integrator", "HeunStochastic")),
     (dict(monitors=[{"kind": "Bolt"}]), ("Bolt",)),
@@ -47,6 +50,7 @@ W, D = connectome.synthetic(4).weights, connectome.synthetic(4).lengths
     (dict(defaults={"conduction_speed": 1.0}), ("no effect", "connectivity.speed")),
     (dict(defaults={"connectivity.tract_lengths": 1.0}), ("no effect",)),
     (dict(defaults={"model.eta": [1.0, 2.0]}), ("2 values", "one or 6")),
+    (dict(model="ZerlautAdaptationFirstOrder", defaults={"model.P_e": [1.0]}), ("1 values", "10")),
     (dict(defaults={"model.eta": "high"}), ("'high'", "numbers")),
     (dict(defaults={"integrator.noise.nsig": -0.1}), ("0 or more",)),
     (dict(regional=["model.zeta"]), ("model.zeta",)),
@@ -211,6 +215,49 @@ def test_eeg_by_gain():
     assert build(monitors=[{"kind": "EEG", "period": 1.0, "gain": gain.tolist()}]).engine.name == "tvb"
     x = s.simulate({}, np.arange(1))
     np.testing.assert_allclose(x["eeg"][0], x["average"][0] @ gain.T, rtol=1e-9)
+
+
+def test_files_that_settings_name_travel_and_their_change_is_seen(tmp_path):
+    """Settings hold what the files held: a worker needs no file, and other text is another study."""
+    from inferkit.plugins import component
+
+    words = {}
+    for k, factor in enumerate(("-0.1 * x", "-0.2 * x")):
+        (tmp_path / "mine.py").write_text(OWN.replace("FACTOR", factor))
+        np.save(tmp_path / "start.npy", np.full((1, 6), 1.0 + k))
+        np.savetxt(tmp_path / "gain.csv", np.eye(6)[:2], delimiter=",")
+        words[factor] = ik.simulator("tvb", **SHORT | dict(
+            model=f"{tmp_path / 'mine.py'}:Mine", initial=str(tmp_path / "start.npy"), noise=0.0,
+            delays=False, defaults={"coupling.a": 0.0}, monitors=[
+                {"kind": "EEG", "period": 1.0, "gain": str(tmp_path / "gain.csv")},
+                {"kind": "Raw"}])).reference()
+    for f in tmp_path.iterdir():
+        f.unlink()
+    assert len({str(w) for w in words.values()}) == 2
+    for factor, rate, start in (("-0.1 * x", 0.1, 1.0), ("-0.2 * x", 0.2, 2.0)):
+        built = component.from_reference(words[factor]).build()
+        x = built.simulate({}, np.arange(1))
+        np.testing.assert_allclose(x["raw"][0, -1], start * np.exp(-rate * 5.0), rtol=1e-3)
+        assert x["eeg"].shape == (1, 5, 2)
+
+
+OWN = """
+import numpy
+from tvb.basic.neotraits.api import Final, List
+from tvb.simulator.models.base import Model
+
+
+class Mine(Model):
+    state_variable_range = Final(default={"x": numpy.array([-1.0, 1.0])})
+    variables_of_interest = List(of=str, choices=("x",), default=("x",))
+    state_variables = ("x",)
+    _nvar = 1
+    cvar = numpy.array([0], dtype=numpy.int32)
+
+    def dfun(self, state, coupling, local_coupling=0.0):
+        x = state[0, :]
+        return numpy.array([FACTOR + coupling[0, :]])
+"""
 
 
 def test_a_model_of_ones_own_compiles(tmp_path):

@@ -1,7 +1,5 @@
 """From settings to a posterior and a report: Python and TOML, resumed, with failures that say when."""
 
-import subprocess
-import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -52,26 +50,6 @@ def test_resumed_and_repeated_it_gives_the_same_rows(tmp_path):
     assert 'engine: compiled' in recorded
     a, b = one.simulations.x()["average"], other.simulations.x()["average"]
     assert np.array_equal(a[np.argsort(one.simulations.index)], b[np.argsort(other.simulations.index)])
-
-
-def test_the_client_need_not_have_tvb(tmp_path):
-    code = f"""
-import sys
-class No:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tvb": raise ModuleNotFoundError("No module named 'tvb'")
-sys.meta_path.insert(0, No())
-import inferkit as ik
-sim = ik.simulator("tvb", connectivity="synthetic-6", dt=0.1, duration=20.0)
-study = ik.Study(sim, ik.Prior({{"coupling.a": ik.Uniform(0.0, 0.5)}}), estimator="abc-rejection",
-                 executor=ik.executor("local",
-                                      workers=1), path={str(tmp_path / "run")!r}, seed=1, quiet=True)
-assert study.built.parameters is None and study.built.outputs is None
-study.simulate(8)
-print(len(study.simulations), sorted(set(study.simulations.status.tolist())))
-"""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert told.stdout.split() == ["8", "[0]"], told.stderr
 
 
 def test_the_demo_finds_the_truth(tmp_path, monkeypatch):

@@ -50,6 +50,7 @@ class Bound(NamedTuple):
     log_y: jax.Array  # (B,)
     kl: jax.Array  # (B,)
     taught: jax.Array  # (B,), the KL under given responsibilities
+    entropy: jax.Array  # (B,), H[q] of the latents given the path
     log_gamma: jax.Array  # (B, T, K)
     path: path.Path
     b: jax.Array  # (B, T, K) the chain's factors
@@ -67,6 +68,7 @@ def bound(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Kno
     m = batch.mask.astype(log_y.dtype)
     b, a = factors(p, drawn.x, drawn.mu, batch.u)
     taught = jnp.zeros_like(log_y)
+    entropy = ((0.5 * (LOG_2PI + 1) + jnp.log(drawn.scale)).sum((-2, -1)) * m).sum(1)
     if c.K == 1:
         kl = closed_form(p, drawn, m)
         log_gamma = jnp.zeros_like(b)
@@ -75,11 +77,10 @@ def bound(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Kno
         kl = sampled_states(p, drawn, log_gamma, a, m)
     else:
         log_p, log_gamma, _ = chain.smooth(p.states.start(), b, a, batch.mask)
-        entropy = ((0.5 * (LOG_2PI + 1) + jnp.log(drawn.scale)).sum((-2, -1)) * m).sum(1)
         kl = -log_p - entropy
         if given is not None:
             taught = -complete(p.states.start(), b, a, given, m) - entropy
-    return Bound(log_y - kl, log_y, kl, taught, log_gamma, drawn, b, a)
+    return Bound(log_y - kl, log_y, kl, taught, entropy, log_gamma, drawn, b, a)
 
 
 def factors(p: Generative, x: jax.Array, mu: jax.Array, u: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -172,7 +173,7 @@ def loss(model: Model, batch: Batch, key: jax.Array, c: MRSDSConfig, knobs: Knob
     if o.weight_decay:
         total = total + o.weight_decay * sum(jnp.square(W).sum() for W in p.dynamics.f.weights)
     return total, {"loss": total, "elbo": out.elbo.sum() / bins, "log_y": log_y,
-                   "kl": out.kl.sum() / bins}
+                   "kl": out.kl.sum() / bins, "log_q": -out.entropy.sum() / bins}
 
 
 def roughness(x: jax.Array, mask: jax.Array) -> jax.Array:

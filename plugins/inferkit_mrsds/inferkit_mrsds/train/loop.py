@@ -21,7 +21,7 @@ from inferkit_mrsds.config import MRSDSConfig, Training, program
 from inferkit_mrsds.infer.objective import Knobs, bound, loss
 from inferkit_mrsds.model.model import Batch, Model
 
-LOGGED = ("loss", "elbo", "log_y", "kl", "norm")
+LOGGED = ("loss", "elbo", "log_y", "kl", "log_q", "norm")
 
 
 class Held(NamedTuple):
@@ -179,8 +179,8 @@ def one_step(stage: Stage, held: Held, data: Batch, given: jax.Array | None, row
     model = jax.tree.map(lambda a, g: a - rate * g, held.model, update)
     decay = c.training.average
     average = jax.tree.map(lambda m, a: decay * m + (1 - decay) * a, held.average, model)
-    return Held(model, state, average), jnp.stack([parts["loss"], parts["elbo"], parts["log_y"],
-                                                   parts["kl"], norm])
+    logged = {**parts, "norm": norm}
+    return Held(model, state, average), jnp.stack([logged[k] for k in LOGGED])
 
 
 def fixed(grads: Any, stage: Stage, c: MRSDSConfig) -> Any:

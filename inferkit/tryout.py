@@ -1,5 +1,5 @@
-"""`inferkit check`: a few simulations before many, to learn what the many will cost and whether
-the simulator keeps its promises.
+"""`inferkit check`, `study.try_out()`: a few simulations before many, to learn what the many will cost,
+whether the simulator keeps its promises, and whether what was observed fits.
 
 It runs twenty rows in a temporary store through the study's executor and looks at time, failures
 and size; then it runs one parameter set under two seeds (a stochastic simulator that answers the
@@ -16,15 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import provenance, seeds, simulate
-from inferkit.data import Job, Ragged
+from inferkit import estimate, features, provenance, seeds, simulate
+from inferkit.data import Dataset, Job, Trials
 from inferkit.diagnose import Status, Verdict
+from inferkit.errors import InferkitError, SimulatorError
 from inferkit.plugins.component import Own
+from inferkit.plugins.function import FunctionSimulator
+from inferkit.plugins.soundness import ROUNDING, difference, same
 from inferkit.progress import Progress, duration, size
 from inferkit.simulate.local import core_count
 from inferkit.store import Simulations, Store
 from inferkit.store.files import free_bytes
-from inferkit.study import Study
 
 ROWS = 20
 
@@ -47,21 +49,44 @@ class Trial:
     def __str__(self) -> str:
         return "\n".join([*self.lines, *map(str, self.verdicts)])
 
+    __repr__ = __str__
 
-def run(study: Study, wanted: int) -> Trial:
+    def __getitem__(self, name: str) -> Verdict:
+        return {v.name: v for v in self.verdicts}[name]
+
+
+def run(study: Any, wanted: int) -> Trial:
     """Try the study; `wanted` is how many simulations the estimate of time and disk is for."""
     trial = Trial()
+    if "simulator" not in study.has:
+        _observations(trial, study)
+        return trial
     study.check_names()
     with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
         store = Store.create(Path(folder), study.identity)
-        table, progress = _rows(study, store)
+        try:
+            table, progress = _rows(study, store)
+        except SimulatorError as cause:  # all of them failed
+            trial.add("failures", "FAIL", cause.what, _takes_a_batch(study) or "mend the simulator")
+            return trial
         _cost(trial, study, table, progress, store, wanted)
         _failures(trial, table)
         _promises(trial, study, store)
+        _outputs(trial, study, table.ok)
     return trial
 
 
-def _rows(study: Study, store: Store) -> tuple[Simulations, Progress]:
+def _observations(trial: Trial, study: Any) -> None:
+    """What there is to try where an estimator learns from observations alone."""
+    try:
+        data = Dataset.of(study.observed if study.observed is not None else {})
+    except InferkitError as cause:
+        trial.add("observed", "FAIL", cause.what, cause.fix or cause.allowed or "")
+        return
+    trial.add("observed", "PASS", repr(data))
+
+
+def _rows(study: Any, store: Store) -> tuple[Simulations, Progress]:
     spec: Any = study.simulator.spec
     job = Job(study.simulator.reference(), study.seed, store.key, study.timeout, str(store.path))
     executor = study.executor.build() if not study.executor.spec.detached else None  # type: ignore
@@ -78,7 +103,22 @@ def _rows(study: Study, store: Store) -> tuple[Simulations, Progress]:
     return Simulations(store, 0), progress
 
 
-def _cost(trial: Trial, study: Study, table: Simulations, progress: Progress,
+def _takes_a_batch(study: Any) -> str:
+    """What to say of the user's own function that fails row by row and works on several at once."""
+    single = getattr(study.built, "single", study.built)
+    if not isinstance(single, FunctionSimulator) or single.vectorised:
+        return ""
+    draws = simulate.PriorDraws(study.prior, study.seed)(np.arange(3))
+    try:
+        result = single.function(draws, seeds.row_seeds(study.seed, 0, np.arange(3)))
+        sizes = {len(v) for v in (result.values() if isinstance(result, dict) else [result])}
+    except Exception:
+        return ""
+    return ("it takes a batch: ik.simulator(f, vectorised=True), vectorised = true in a study file"
+            if sizes == {3} else "")
+
+
+def _cost(trial: Trial, study: Any, table: Simulations, progress: Progress,
           store: Store, wanted: int) -> None:
     took = table.seconds
     each = float(np.mean(took))
@@ -111,7 +151,7 @@ def _failures(trial: Trial, table: Simulations) -> None:
               "stored as data")
 
 
-def _promises(trial: Trial, study: Study, store: Store) -> None:
+def _promises(trial: Trial, study: Any, store: Store) -> None:
     spec: Any = study.simulator.spec
     good = Simulations(store, 0).ok
     if not len(good):
@@ -163,7 +203,7 @@ def _batches(alone: dict, batch: dict, promised: bool) -> tuple[Status, str, str
     if same(alone, batch):
         return "PASS", "a row has the same bytes alone and in a batch", ""
     apart = difference(alone, batch)
-    if apart > 1e-4:
+    if apart > ROUNDING:
         return ("FAIL", "a row's result depends on the rows beside it",
                 "draw each row's noise from its own seed (inferkit.seeds.normals(seeds, shape)), not "
                 "from one generator a batch; take no mean or maximum over the batch")
@@ -175,26 +215,89 @@ def _batches(alone: dict, batch: dict, promised: bool) -> tuple[Status, str, str
             "batch_size = … has every batch padded to one size")
 
 
-def difference(a: dict, b: dict) -> float:
-    """The largest relative difference of two results; infinite where they cannot be compared."""
-    worst = 0.0
-    for name in a.keys() | b.keys():
-        x, y = a.get(name), b.get(name)
-        if isinstance(x, Ragged) and isinstance(y, Ragged):
-            x, y = x.values, y.values
-        x, y = np.asarray(x), np.asarray(y)
-        if x.shape != y.shape or x.dtype.kind not in "fiub":
-            return float("inf")
-        scale = np.nanmax(np.abs(y.astype(float)), initial=1e-300)
-        off = np.nanmax(np.abs(x.astype(float) - y), initial=0.0)
-        worst = max(worst, float(off / scale))
-    return worst
+def _outputs(trial: Trial, study: Any, good: Simulations) -> None:
+    """What 20 rows show of parameters, outputs, features and the observation."""
+    if not len(good):
+        return
+    if unread := _unread(study, good):
+        trial.add("parameters", "WARN", f"the simulator did not read {', '.join(unread)}",
+                  "a name that is spelt otherwise there? If it has no part in the model, leave it out "
+                  "of the prior")
+    view = features.View(features.choose(study.features, study._folder),
+                         features.outputs_of(study.built, good, study.trials), study.trials)
+    try:
+        columns = features.columns(view, view.of(good))
+    except Exception as cause:  # a feature of the user's own raises what it likes
+        told = str(cause) if isinstance(cause, InferkitError) else f"{type(cause).__name__}: {cause}"
+        trial.add("features", "FAIL", told, "mend it: simulations need none, every fit does")
+        return
+    try:
+        estimate.check_pairing(
+            study.estimator.spec, study.simulator.spec, view, observed=True, has=study.has,
+            log_likelihood=study.log_likelihood is not None,
+            trials=study.trials is not None or isinstance(study.observed, Trials))
+    except InferkitError as cause:
+        trial.add("estimator", "FAIL", cause.what, "\n         ".join(filter(None, (
+            cause.allowed and f"allowed: {cause.allowed}", cause.fix))))
+    still = [name for name, values in columns.items() if len(good) > 2 and _constant(values)]
+    if still:
+        trial.add("outputs", "WARN", f"{', '.join(still)} the same in all of {len(good)} simulations",
+                  "what never changes says nothing of the parameters: another output or feature, or a "
+                  "wider prior")
+    if study.observed is None or study.holds_its_model(study.estimator):
+        return
+    try:
+        features.observe(study.observed, view)
+        trial.add("observed", "PASS", "the observed data fit what the simulator gives")
+    except InferkitError as cause:
+        trial.add("observed", "FAIL", cause.what, "\n         ".join(filter(None, (
+            cause.allowed and f"allowed: {cause.allowed}", cause.fix))))
 
 
-def same(a: dict, b: dict) -> bool:
-    def equal(x: Any, y: Any) -> bool:
-        if isinstance(x, Ragged) or isinstance(y, Ragged):
-            return x == y
-        x, y = np.asarray(x), np.asarray(y)
-        return x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
-    return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+def _constant(values: np.ndarray) -> bool:
+    flat = values.reshape(len(values), -1).astype(float)
+    return bool(((flat == flat[:1]) | (np.isnan(flat) & np.isnan(flat[:1]))).all())
+
+
+class _Read(dict):
+    """Parameters that note which of them are read."""
+
+    def __init__(self, values: dict, read: set):
+        super().__init__(values)
+        self.read = read
+
+    def __getitem__(self, key: Any) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    def items(self) -> Any:
+        self.read.update(self.keys())
+        return super().items()
+
+    def values(self) -> Any:
+        self.read.update(self.keys())
+        return super().values()
+
+    def __iter__(self) -> Any:  # `dict(theta)` and `f(**theta)` read item by item where there is one
+        return super().__iter__()
+
+
+def _unread(study: Any, good: Simulations) -> list[str]:
+    """Parameters that the user's own function does not read in one simulation."""
+    single = getattr(study.built, "single", study.built)
+    if not isinstance(single, FunctionSimulator):
+        return []
+    read: set[str] = set()
+    watched = FunctionSimulator(lambda theta, noise: single.function(_Read(theta, read), noise),
+                                single.vectorised)
+    one = good.select(slice(0, 1))
+    watched.simulate(one.theta, seeds.row_seeds(study.seed, 0, one.index))
+    return [name for name in study.prior.parameters if name not in read]
