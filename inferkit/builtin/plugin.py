@@ -171,6 +171,7 @@ def inferkit_diagnostics():
         ("training", "training:Training", "whether the fit had converged", ()),
         ("recovery", "recovery:Recovery", "the known truth lies in the posterior",
          ("parameters", "truth")),
+        ("budget", "budget:Budget", "what more simulations would bring", (*BOTH, "densities")),
     ):
         yield DiagnosticSpec(name=name, summary=summary, needs=needs,
                              cites=DIAGNOSTIC_CITES.get(name, ()),

@@ -80,6 +80,7 @@ class Context:
     def __init__(self, study: Examined, posterior: Posterior, observed: Any = None):
         self.study, self.posterior, self.observed = study, posterior, observed
         self.prior, self.view = posterior.prior, posterior.view
+        self.asked: frozenset[str] = frozenset()  # checks that were named
         self.estimator: Any = posterior.estimator.spec
 
     def rng(self, *fields: int) -> np.random.Generator:
@@ -106,9 +107,12 @@ class Context:
 
     @property
     def has(self) -> set[str]:
-        """Of "simulator", "parameters" (named numbers) and "arrays", what there is to examine."""
-        named = self.study.has if "samples" in self.posterior.gives else self.study.has - {"parameters"}
-        return named | {"arrays"} & set(self.posterior.gives)
+        """Of "simulator", "parameters" (named numbers), "arrays", and "densities" (of any simulation's
+        posterior, at once), what there is to examine."""
+        gives = set(self.posterior.gives)
+        named = self.study.has if "samples" in gives else self.study.has - {"parameters"}
+        quick = "log_prob" in gives and self.estimator.amortised and not self.estimator.iid
+        return named | {"arrays"} & gives | ({"densities"} if quick else set())
 
     @cached_property
     def draws(self) -> Draws | None:

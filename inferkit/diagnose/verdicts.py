@@ -108,7 +108,7 @@ def applies(spec: Any, context: Context) -> bool:
     """Whether a check says anything of such a fit; one that does not is left out, not NOT RUN."""
     if spec.estimators and context.posterior.estimator.name not in spec.estimators:
         return False
-    return {"simulator", "parameters", "arrays"} & set(spec.needs) <= context.has
+    return {"simulator", "parameters", "arrays", "densities"} & set(spec.needs) <= context.has
 
 
 def run(context: Context, only: list[str] | None = None) -> Checks:
@@ -116,6 +116,7 @@ def run(context: Context, only: list[str] | None = None) -> Checks:
     verdicts: list[Verdict] = []
     specs = plugins.registry().all("diagnostic")
     if only is not None:
+        context.asked = frozenset(only)
         specs = [plugins.get("diagnostic", name) for name in only]
     for spec in specs:
         if not applies(spec, context):

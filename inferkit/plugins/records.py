@@ -114,8 +114,9 @@ class PriorSpec(Spec):
 class DiagnosticSpec(Spec):
     """`needs`: what must be there for it to run; otherwise its verdict is NOT RUN.
 
-    Where the study has no "simulator", or its posterior no named "parameters", a check that needs
-    them does not apply, and is left out; so is one whose `estimators` do not name the fit's.
+    Where the study has no "simulator", or its posterior no named "parameters" or no quick "densities",
+    a check that needs them does not apply, and is left out; so is one whose `estimators` do not name
+    the fit's.
     """
 
     needs: tuple[str, ...] = ()

@@ -110,6 +110,9 @@ def test_contraction_and_z_scores_of_the_exact_posterior():
     value = common.contraction(draws, PRIOR_SD**2)
     assert np.allclose(value, 0.5, atol=0.02)
     assert contraction.check(value, list("abcd"), "", "").status == "PASS"
+    here = np.where(np.arange(4) == 2, -1.0, value)
+    told = contraction.check(value, list("abcd"), "", "", here=here)
+    assert told.status == "WARN" and "nearly nothing about c (-100%)" in told.evidence and told.remedy
     assert 0.85 < np.sqrt((contraction.z_scores(theta, draws) ** 2).mean()) < 1.15
 
 

@@ -21,6 +21,9 @@ REMEDY = ("report these parameters as not informed by the data; to learn about t
           "or outputs that respond to them, another stimulus, or a longer recording; if tarp fails "
           "too, it is the estimator that does not use the data")
 
+HERE = ("for this observation the posterior is as wide as the prior where others are narrower: see "
+        "misspecification and predictive, and budget, since a fit to too few simulations looks so too")
+
 
 def z_scores(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """(m, d) from truths (m, d) and draws (m, n, d)."""
@@ -29,8 +32,9 @@ def z_scores(theta: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def check(value: np.ndarray, names: Sequence[str], what: str, rests_on: str,
-          curves: dict[str, np.ndarray] | None = None, more: str = "") -> Verdict:
-    """The verdict on contractions (d,)."""
+          curves: dict[str, np.ndarray] | None = None, more: str = "",
+          here: np.ndarray | None = None) -> Verdict:
+    """The verdict on contractions (d,), and on those `here`, of the observation."""
     low = [names[j] for j in np.argsort(value) if value[j] < LITTLE]
     if low:
         evidence = (f"{what} nearly nothing about {common.some(low)}: contraction under "
@@ -39,9 +43,16 @@ def check(value: np.ndarray, names: Sequence[str], what: str, rests_on: str,
         least = int(value.argmin())
         evidence = (f"{what} something about every parameter; least about {names[least]}, whose "
                     f"variance shrinks by {value[least]:.0%} (median {np.median(value):.0%})")
+    remedy = REMEDY if low else ""
+    unsaid = [] if here is None else [names[j] for j in np.argsort(here)
+                                      if here[j] < LITTLE and names[j] not in low]
+    if here is not None and unsaid:
+        more += (f"; but the observation says nearly nothing about {common.some(unsaid)} "
+                 f"({here.min():.0%})")
+        remedy += ("; " if remedy else "") + HERE
     numbers = {f"contraction_{n}": float(v) for n, v in zip(names, value)}
-    return Verdict("contraction", "WARN" if low else "PASS", evidence + more,
-                   REMEDY if low else "", rests_on, numbers, curves or {})
+    return Verdict("contraction", "WARN" if low or unsaid else "PASS", evidence + more, remedy,
+                   rests_on, numbers, curves or {})
 
 
 class Contraction:
@@ -61,7 +72,7 @@ class Contraction:
             if here is not None:
                 curves["observed"] = here
                 more += f"; for the observation, at least {here.min():.0%}"
-            yield check(value, names, "simulated data say", common.rests(found), curves, more)
+            yield check(value, names, "simulated data say", common.rests(found), curves, more, here)
         elif here is not None:
             yield check(here, names, "the observation says",
                         f"{count:,} posterior draws for the observation",

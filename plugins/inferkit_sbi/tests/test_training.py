@@ -168,7 +168,7 @@ def test_auto_mixes_by_weights_and_is_saved(tmp_path):
     made = ik.Study(lambda t, rng: t["a"] + 0.5 * rng.standard_normal(2),
                     ik.Prior({"a": ik.Normal(0.0, 1.0, shape=(2,))}), quiet=True, seed=5,
                     path=tmp_path / "run", executor=ik.executor("local", workers=0))
-    made.simulate(1500)
+    made.simulate(1000)
     posterior = made.fit(ik.estimator("npe", **QUICK))
     weights = posterior.info["weights"]
     assert len(posterior.engine.nets) == 2 and abs(sum(weights) - 1) < 1e-9
@@ -253,7 +253,7 @@ def test_the_likelihood_s_gradient(tmp_path):
     made = ik.Study(lambda t, rng: np.array([t["a"], t["b"]]) + 0.3 * rng.standard_normal(2), prior,
                     quiet=True, seed=5, path=tmp_path / "run",
                     executor=ik.executor("local", workers=0))
-    made.simulate(1500)
+    made.simulate(1000)
     engine = made.fit(ik.estimator("nle", **QUICK)).engine
     theta, x = np.array([[1.0, 1.3], [2.5, 2.2], [0.4, 0.1]]), {"x": np.array([1.1, 1.4])}
     value, slope = engine.log_likelihood_and_gradient(theta, x)
@@ -289,3 +289,21 @@ def test_atoms_are_refused_where_simulations_fail(tmp_path):
                  n=200, function=fails, observed=np.array([0.5]))
     with pytest.raises(EstimatorError, match='variant "C" is biased where simulations fail'):
         made.fit()
+
+
+def test_too_few_simulations_are_told_with_how_many_to_type(tmp_path):
+    """Two moons by a few hundred simulations are far too wide; a line of Gaussians is done."""
+    made = ik.Study(ik.simulator("two_moons"), ik.simulator("two_moons").build().prior(), seed=5,
+                    estimator=ik.estimator("npe", density="maf", epochs=60), path=tmp_path / "few",
+                    quiet=True, executor=ik.executor("local", workers=0))
+    made.simulate(1000)
+    made.fit()
+    told = made.check(only=["budget"])["budget"]
+    assert told.status == "WARN" and "study.simulate(2000)" in told.remedy
+    assert list(told.curves["simulations"]) == [225, 450, 900]
+    assert told.numbers["tenfold"] > told.numbers["double"] > 0.25
+    easy = study(tmp_path, ik.estimator("npe", density="maf", epochs=60), 1500)
+    easy.fit().info["seconds"] = 100.0
+    assert easy.check(only=["budget"])["budget"].status == "PASS"
+    [unasked] = [v for v in easy.check() if v.name == "budget"]
+    assert unasked.status == "NOT RUN" and 'only=["budget"]' in unasked.remedy

@@ -74,18 +74,21 @@ def template(c: TVBConfig) -> Any:
     space = t.connectivity.Connectivity(
         weights=weights * c.scale, tract_lengths=net.lengths * bool(c.delays), centres=net.centres,
         region_labels=np.array(net.labels), speed=np.array([float(c.speed)]), cortical=net.cortical,
-        hemispheres=net.right)
+        hemispheres=net.right,
+        orientations=np.zeros((net.regions, 3)) if net.orientations is None else net.orientations)
     sim = t.simulator.Simulator(
         model=model, connectivity=space, integrator=integrator,
         coupling=named("coupling", c.coupling, t.coupling, t.coupling.Coupling)(),
         simulation_length=c.transient + c.duration)
     choose_variables(c, model)
     initial_history(c, model, 1, net.regions)  # an error, if it does not fit
-    sim.monitors = [monitor(m, c, model, net) for m in c.monitors]
+    if c.surface is not None:
+        from inferkit_tvb.surfaces import surface
+
+        sim.surface = surface(c.surface, space)
+    sim.monitors = [monitor(m, c, model, net, sim.surface) for m in c.monitors]
     if c.stimulus is not None:
         sim.stimulus = stimulus(c, space, net.regions)
-    if c.surface is not None:
-        sim.surface = surface(c, net)
     return sim
 
 
@@ -120,7 +123,7 @@ def variables_of(m: Monitor, model: Any) -> list[int]:
     return [list(model.variables_of_interest).index(n) for n in names]
 
 
-def monitor(m: Monitor, c: TVBConfig, model: Any, net: connectome.Connectome) -> Any:
+def monitor(m: Monitor, c: TVBConfig, model: Any, net: connectome.Connectome, surface: Any) -> Any:
     """TVB's monitor of a setting."""
     t = tvb()
     common = {"variables_of_interest": np.array(variables_of(m, model))}
@@ -143,7 +146,7 @@ def monitor(m: Monitor, c: TVBConfig, model: Any, net: connectome.Connectome) ->
     if m.kind in ("EEG", "MEG", "iEEG"):
         from inferkit_tvb import sensors
 
-        return sensors.monitor(m, net, common)
+        return sensors.monitor(m, net, common, surface)
     return getattr(t.monitors, m.kind)(**common)
 
 
@@ -161,21 +164,6 @@ def stimulus(c: TVBConfig, space: Any, regions: int) -> Any:
                           allowed=f"one, or one a region ({regions})")
     return t.patterns.StimuliRegion(temporal=equation, connectivity=space,
                                     weight=np.broadcast_to(weight, (regions,)).copy())
-
-
-def surface(c: TVBConfig, net: connectome.Connectome) -> Any:
-    """A cortex from files: TVB's own with tvb-data, or a surface with its region mapping."""
-    t, told = tvb(), c.surface
-    extra = {"region_mapping_file": told.region_mapping} if told.region_mapping else {}
-    source = {} if told.source == "default" else {"source_file": told.source}
-    try:
-        found = t.cortex.Cortex.from_file(local_connectivity_file=told.local_connectivity or None,
-                                          **source, **extra)
-    except (OSError, ImportError) as cause:
-        raise ConfigError(f"the surface {told.source!r} cannot be read: {cause}",
-                          fix="pip install tvb-data tvb-gdist") from cause
-    found.coupling_strength = np.array([told.coupling_strength])
-    return found
 
 
 def initial_history(c: TVBConfig, model: Any, horizon: int, regions: int) -> np.ndarray | None:

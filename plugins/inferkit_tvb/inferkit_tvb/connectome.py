@@ -18,17 +18,17 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferkit.errors import ConfigError, DataError
+from inferkit_tvb.packing import of_tvb_data
 
-PARTS = ("weights", "lengths", "centres", "labels", "cortical", "right")
+PARTS = ("weights", "lengths", "centres", "labels", "cortical", "right", "orientations")
 _ALIASES = {"tract_lengths": "lengths", "centers": "centres", "region_labels": "labels",
-            "hemispheres": "right", "hemisphere": "right"}
+            "hemispheres": "right", "hemisphere": "right", "average_orientations": "orientations"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Connectome:
     cortical: np.ndarray
     right: np.ndarray
     placed: bool = True  # the centres are known, not made up
+    orientations: np.ndarray | None = None  # (regions, 3), of sources that sensors see
 
     @property
     def regions(self) -> int:
@@ -60,6 +61,8 @@ def packed(source: Any) -> Any:
               "labels": np.array(c.labels), "cortical": c.cortical, "right": c.right}
     if not c.placed:
         del arrays["centres"]
+    if c.orientations is not None:
+        arrays["orientations"] = c.orientations
     np.savez_compressed(held, **arrays)
     return {"source": Path(told).name, "npz": base64.b64encode(held.getvalue()).decode()}
 
@@ -87,10 +90,7 @@ def read(source: Any) -> Connectome:
 
 def _file(path: Path) -> dict[str, Any]:
     if not path.exists():
-        spec = find_spec("tvb_data")
-        if spec and spec.submodule_search_locations:
-            there = Path(next(iter(spec.submodule_search_locations))) / "connectivity" / path.name
-            path = there if there.exists() else there.with_suffix(".zip")
+        path = of_tvb_data(path.with_suffix(path.suffix or ".zip"), "connectivity")
     if not path.exists():
         raise ConfigError(f"there is no connectivity {path.name!r}",
                           allowed='"synthetic-68", a TVB zip, a folder of weights.csv and lengths.csv',
@@ -151,13 +151,8 @@ def checked(parts: Mapping[str, Any], what: str) -> Connectome:
     n = len(weights)
     if n < 2:
         raise ConfigError(f"weights are of {n} region", allowed="two or more")
-    centres = parts.get("centres")
+    centres, orientations = (_vectors(parts.get(k), k, n) for k in ("centres", "orientations"))
     placed = centres is not None
-    if placed:
-        centres = np.asarray(centres, float)
-        if centres.shape != (n, 3) or not np.isfinite(centres).all():
-            raise ConfigError(f"centres have shape {centres.shape}",
-                              allowed=f"({n}, 3), finite: x, y, z in mm of each region")
     if "lengths" in parts:
         lengths = _square(parts["lengths"], "lengths", n)
         if (lengths < 0).any():
@@ -184,7 +179,7 @@ def checked(parts: Mapping[str, Any], what: str) -> Connectome:
     cortical = _flags(parts.get("cortical", np.ones(n)), n, "cortical")
     right = _flags(parts.get("right", [bool(re.match(r"r|ctx-rh|right", v, re.I)) for v in labels]),
                    n, "right")
-    return Connectome(weights, lengths, centres, tuple(labels), cortical, right, placed)
+    return Connectome(weights, lengths, centres, tuple(labels), cortical, right, placed, orientations)
 
 
 def _square(value: Any, what: str, n: int = 0) -> np.ndarray:
@@ -197,6 +192,16 @@ def _square(value: Any, what: str, n: int = 0) -> np.ndarray:
         raise ConfigError(f"{what}[{i}, {j}] is {matrix[i, j]}", allowed="finite numbers",
                           fix="0 where there is no connection")
     return np.ascontiguousarray(matrix)
+
+
+def _vectors(value: Any, what: str, n: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    vectors = np.asarray(value, float)
+    if vectors.shape != (n, 3) or not np.isfinite(vectors).all():
+        raise ConfigError(f"{what} have shape {vectors.shape}",
+                          allowed=f"({n}, 3), finite: x, y, z of each region")
+    return vectors
 
 
 def _flags(value: Any, n: int, what: str) -> np.ndarray:

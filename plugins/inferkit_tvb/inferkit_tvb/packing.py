@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +31,7 @@ def array(value: Any, what: str) -> np.ndarray:
     """Numbers, or a file of them."""
     if not isinstance(value, (str, Path)):
         return np.asarray(value, float)
-    path = Path(value)
+    path = of_tvb_data(Path(value), "regionMapping")
     if not path.exists():
         raise ConfigError(f"{what}: there is no file {path}")
     try:
@@ -40,6 +41,18 @@ def array(value: Any, what: str) -> np.ndarray:
         return np.array([re.split(r"[,;\s]+", line.strip(" ,;\t\r")) for line in rows], float).squeeze()
     except ValueError as cause:
         raise ConfigError(f"{what}: {path} holds no table of numbers: {cause}") from cause
+
+
+def of_tvb_data(path: Path, folder: str) -> Path:
+    """A file that is there, or else the one of tvb-data, where that is installed and has it."""
+    spec = None if path.exists() else find_spec("tvb_data")
+    there = [Path(p) / folder / path.name for p in (spec and spec.submodule_search_locations) or ()]
+    return there[0] if there and there[0].exists() else path
+
+
+def whole(name: str) -> str:
+    """The path of a file that is there, or a file of tvb-data by name (TVB takes others for these)."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def listed(value: Any, what: str) -> Any:

@@ -15,6 +15,7 @@ from inferkit_tvb import assemble
 from inferkit_tvb.config import TVBConfig
 from inferkit_tvb.outputs import Watched, steps_of
 from inferkit_tvb.paths import Paths, Values
+from inferkit_tvb.surfaces import averaged
 
 CHECK_EVERY = 50  # steps between two looks at whether the state is finite
 
@@ -91,27 +92,30 @@ def start(sim: Any, c: TVBConfig, seed: int) -> None:
         if getattr(monitor, "obsnoise", None) is not None:
             monitor.obsnoise.random_stream = random_state(seed, 1 + k)
     sim.configure()
-    if sim.surface is not None:
+    horizon, variables, regions, modes = sim.good_history_shape
+    history = assemble.initial_history(c, sim.model, horizon, regions)
+    if history is not None:
+        now = history[-1]
+        set_history(sim, history, now if sim.surface is None else now[:, sim.surface.region_mapping])
         return
-    horizon, shape = sim.connectivity.horizon, sim.good_history_shape
-    history = assemble.initial_history(c, sim.model, horizon, shape[2])
-    if history is None:
-        if hasattr(sim.integrator, "noise"):
-            return  # TVB drew it from the stream
-        history = sim.model.initial(c.dt, shape, stream)
-        for sample in history:
-            sim.integrator.bound_and_clamp(sample)
-        history = np.roll(history, -1, axis=0)
-    set_history(sim, history)
+    if hasattr(sim.integrator, "noise"):
+        return  # TVB drew it from the stream
+    history = sim.model.initial(c.dt, (horizon, variables, sim.number_of_nodes, modes), stream)
+    for sample in history:
+        sim.integrator.bound_and_clamp(sample)
+    history = np.roll(history, -1, axis=0)
+    past = history if sim.surface is None else np.stack([averaged(sim, x) for x in history])
+    set_history(sim, past, history[-1])
 
 
-def set_history(sim: Any, history: np.ndarray) -> None:
-    """A history (horizon, states, regions, modes), the present last, without moving TVB's clock.
+def set_history(sim: Any, past: np.ndarray, now: np.ndarray) -> None:
+    """The regions' history (horizon, states, regions, modes), the present last, and the nodes' state,
+    without moving TVB's clock.
 
     (Simulator.initial_conditions would start the clock at the horizon, and shift all times.)
     """
-    sim.history.initialize(np.roll(history, 1, axis=0))
-    sim.current_state = history[-1].copy()
+    sim.history.initialize(np.roll(past, 1, axis=0))
+    sim.current_state = now.copy()
     sim.current_step = 0
 
 

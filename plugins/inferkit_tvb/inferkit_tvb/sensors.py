@@ -18,15 +18,29 @@ from inferkit_tvb.config import Monitor
 from inferkit_tvb.connectome import Connectome
 
 
-def monitor(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
-    return _by_gain(m, net, common) if m.gain is not None else _by_surface(m, net, common)
+def monitor(m: Monitor, net: Connectome, common: dict[str, Any], surface: Any) -> Any:
+    if m.gain is None:
+        _oriented(m, net, surface)
+        return _by_surface(m, net, common)
+    return _by_gain(m, net.regions if surface is None else len(surface.region_mapping), common)
 
 
-def _by_gain(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
+def _oriented(m: Monitor, net: Connectome, surface: Any) -> None:
+    """TVB's own formula of what a sensor sees needs to know where sources point."""
+    computed = (surface is None and not m.projection) or not net.cortical.all()
+    if computed and net.orientations is None:
+        what = "its regions" if not m.projection else "its regions that are not cortical"
+        raise ConfigError(
+            f"monitor {m.label!r}: {what} have no orientations, from which TVB computes their share",
+            allowed="a projection of cortical regions; orientations (x, y, z of each region) beside "
+                    "the weights", fix='projection = "projection.npy"')
+
+
+def _by_gain(m: Monitor, nodes: int, common: dict[str, Any]) -> Any:
     gain = packing.array(m.gain, f"monitor {m.label!r}")
-    if gain.ndim != 2 or gain.shape[1] != net.regions:
+    if gain.ndim != 2 or gain.shape[1] != nodes:
         raise ConfigError(f"the gain of monitor {m.label!r} has shape {gain.shape}",
-                          allowed=f"(sensors, {net.regions})")
+                          allowed=f"(sensors, {nodes})")
     t = tvb().monitors
 
     class Gain(t.Monitor):
@@ -73,10 +87,10 @@ def _by_surface(m: Monitor, net: Connectome, common: dict[str, Any]) -> Any:
                           allowed=f"one region's index, 0 to {net.regions - 1}, for each vertex")
     made = cls(**common)
     try:
-        made.sensors = cls.sensors.field_type.from_file(m.sensors)
+        made.sensors = cls.sensors.field_type.from_file(packing.whole(m.sensors))
         if m.projection:
-            made.projection = cls.projection_class().from_file(m.projection)
-    except OSError as cause:
+            made.projection = cls.projection_class().from_file(packing.whole(m.projection))
+    except Exception as cause:  # TVB's readers have an error class of their own
         raise ConfigError(f"monitor {m.label!r}: {cause}") from cause
     made.region_mapping = t.region_mapping.RegionMapping(array_data=mapping)
     made.obsnoise = t.noise.Additive() if m.noise else None

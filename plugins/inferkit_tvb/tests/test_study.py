@@ -73,3 +73,31 @@ def test_the_demo_finds_the_truth(tmp_path, monkeypatch):
                  "Simulated by the engine"):
         assert word.lower() in page.lower()
     assert "This section could not be made" not in page and "report section failed" not in page
+
+
+@pytest.mark.slow
+def test_several_rounds_find_the_excitable_hemisphere(tmp_path):
+    """From BOLD; the second round simulates where the first found the observation likely."""
+    simulator = ik.simulator(
+        "tvb", model="ReducedWongWang", connectivity="synthetic-20", dt=1.0, duration=60_000.0,
+        transient=20_000.0, noise=1e-5, initial={"S": 0.1}, defaults={"model.w": 0.9},
+        groups=["model.I_o@left", "model.I_o@right"], monitors=[{"kind": "Bold", "period": 1000.0}])
+    prior = {"coupling.a": ik.Uniform(0.0, 0.3), "model.I_o@left": ik.Normal(0.3, 0.01),
+             "model.I_o@right": ik.Normal(0.3, 0.01)}
+    study = ik.Study(simulator, ik.Prior(prior), path=tmp_path / "run", seed=1, quiet=True,
+                     features=[ik.feature("stats", which=["mean", "sd"]),
+                               ik.feature("fc", which=["mean", "sd"]),
+                               ik.feature("fcd", window=20_000.0, step=4000.0)],
+                     estimator=ik.estimator("npe", rounds=2, round_simulations=150),
+                     executor=ik.executor("local", workers=0))
+    truth = {"coupling.a": 0.15, "model.I_o@left": 0.29, "model.I_o@right": 0.312}
+    seen = study.built.simulate({k: np.array([v]) for k, v in truth.items()}, np.array([11]))
+    study.simulate(150)
+    posterior = study.fit(observed={"bold": seen["bold"][0]})
+    assert len(study.simulations) == 150
+    assert len(study.store.rounds()) == 2
+    draws = posterior.sample(1000)
+    for name, value in truth.items():
+        assert abs(draws[name].mean() - value) < 4 * draws[name].std(), name
+    apart = draws["model.I_o@right"] - draws["model.I_o@left"]
+    assert (apart > 0).mean() > 0.95

@@ -6,7 +6,13 @@
 
     simulator = own(network, {"eta": -5.0}, initial=…, dt=0.01, duration=5.0, noise=0.1)
 
-It is vectorised over rows (as the last axis), so one row's code is all that there is.
+It is vectorised over rows (as the last axis), so one row's code is all that there is.  With weights,
+what arrives over the network, delays included, is a third argument, an array (nodes,) by state:
+
+    def network(x, p, arrived):                 # sum_j w_ij r_j(t - lag_ij)
+        return dfun("mpr")(x, (p.k * arrived["r"], 0.0), p)
+
+    simulator = own(network, {"k": 0.1}, …, weights=W, lengths=L, speed=3.0, sent=("r",))
 """
 
 from __future__ import annotations
@@ -21,11 +27,12 @@ import numpy as np
 
 from inferkit.data import Parameter
 from inferkit.errors import ConfigError, unknown_name
+from inferkit_vbjax import connectome
 from inferkit_vbjax.batch import Batches
 from inferkit_vbjax.config import FieldConfig, Monitor
 from inferkit_vbjax.masses import MASSES, Mass
 from inferkit_vbjax.network import Plan
-from inferkit_vbjax.simulator import Watch, whole
+from inferkit_vbjax.simulator import Watch, known_state, lags_of, whole
 
 
 class Values(dict):
@@ -68,17 +75,23 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
     states: names of the rows of x ("x0", "x1", … where left out).  noise: the standard deviation's
     default for noise.sigma, added to the states in `noisy` (all, where left out).  positive: states
     kept at 0 or above.  monitors: as in `NetworkConfig`; every state at each step, where left out.
-    dt, duration, transient: in the network's own unit of time.
+    dt, duration, transient: in the network's own unit of time.  weights (to, from) of the edges, and
+    `sent`, the states that they carry (all, where left out); with lengths it takes length / speed,
+    rounded to steps.  held: what arrives is the same in both of Heun's stages, as in TVB.
     """
 
     def __init__(self, network: Callable, parameters: Mapping[str, Any], *, initial: Any,
                  dt: float = 0.1, duration: float = 10.0, transient: float = 0.0, noise: float = 0.0,
                  states: Sequence[str] = (), noisy: Sequence[str] | None = None,
                  positive: Sequence[str] = (), monitors: Sequence[Monitor] = (),
-                 method: str = "heun", batch: int = 64, precision: str = "float32"):
+                 weights: Any = None, lengths: Any = None, speed: float = 3.0,
+                 sent: Sequence[str] = (), held: bool = False, method: str = "heun", batch: int = 64,
+                 precision: str = "float32"):
         self.network, self.__name__ = network, network.__name__
+        weights, lengths = (m if m is None else connectome.read_matrix(m, None, what, what).tolist()
+                            for m, what in ((weights, "weights"), (lengths, "lengths")))
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "network")}
-        self.settings = repr(self._arguments)  # part of what identifies its simulations
+        self.settings = repr(_listed(self._arguments))  # part of what identifies its simulations
         start = np.asarray(initial, float)
         if start.ndim != 2:
             raise ConfigError(f"initial has shape {start.shape}", allowed="(states, nodes)")
@@ -95,48 +108,66 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
         values |= {f"initial.{s}": row for s, row in zip(states, start)}
         self.parameters = tuple(Parameter(k, np.shape(v), "", np.asarray(v, float).tolist())
                                 for k, v in values.items())
-        mass = Mass(self._drift, dict.fromkeys(states, 0.0), {}, {}, "", tuple(states), noise,
-                    tuple(positive))
+        edges, lags = self._edges(weights, lengths, speed, sent, nodes, dt)
+        mass = Mass(self._drift, dict.fromkeys(states, 0.0), {},
+                    {s: lambda x, s=s: x[s] for s in edges}, "", tuple(states), noise, tuple(positive))
         steps, before = max(1, whole(duration / dt)), whole(transient / dt)
         watch = Watch(tuple(monitors) or tuple(Monitor("subsample", of=s, name=s) for s in states),
                       mass, nodes, dt, steps, before, precision)
         self.outputs = watch.outputs
-        self.plan = Plan(mass, nodes, {}, None, "linear", dt, method == "heun", before, watch.steps,
+        self.plan = Plan(mass, nodes, edges, lags, "linear", dt, method == "heun", before, watch.steps,
                          watch.frame, tuple(states if noisy is None else noisy), watch.start, None,
-                         None, np.dtype(precision))
+                         None, np.dtype(precision), held=held)
         widths = {p.name: int(np.prod(p.shape, dtype=int)) for p in self.parameters}
         self.batches = Batches(self.plan, self.parameters, self.outputs, who=f"{network.__name__}()",
                                stochastic=noise > 0, batch=batch, precision=precision, widths=widths)
         self.batch_size, self.stochastic = batch, noise > 0
         self._check(start)
 
+    def _edges(self, weights: Any, lengths: Any, speed: float, sent: Sequence[str], nodes: int,
+               dt: float) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """The weights by state that travels, and the lags in steps."""
+        if weights is None:
+            if lengths is not None or sent:
+                raise ConfigError("lengths and sent are of edges, but there are no weights",
+                                  fix="weights = …   (to, from)")
+            return {}, None
+        for state in sent:
+            known_state(state, self.states, "sent")
+        matrix = connectome.read_matrix(weights, nodes, "weights")
+        lags = lags_of(lengths, speed, dt, [matrix], nodes)
+        return dict.fromkeys(sent or self.states, matrix), lags
+
     def __reduce__(self) -> Any:
         told = dict(self._arguments)
         return _again, (self.network, told.pop("parameters"), told)
 
     def _drift(self, x: Mapping[str, Any], c: Any, p: Mapping[str, Any]) -> dict[str, Any]:
-        def one(stacked, own):
-            return jnp.asarray(self.network(stacked, Values(own)))
+        def one(stacked, own, arrived):
+            return jnp.asarray(self.network(stacked, Values(own), *([arrived] if arrived else [])))
 
         stacked = jnp.stack([x[s] for s in self.states])  # JAX sorts the keys of a dict it carries
         rows = stacked.shape[-1]
         mine = {k: jnp.broadcast_to(p[k], (*p[k].shape[:-1], rows)).reshape(*shape, rows)
                 for k, shape in self.shapes.items()}
-        d = jax.vmap(one, in_axes=-1, out_axes=-1)(stacked, mine)
+        d = jax.vmap(one, in_axes=-1, out_axes=-1)(stacked, mine, dict(c))
         return dict(zip(self.states, d))
 
     def _check(self, start: np.ndarray) -> None:
         """The network's own mistakes, told in its own shapes."""
         own = Values({k: jnp.asarray(p.default) for k, p in
                       ((p.name, p) for p in self.parameters) if k in self.shapes})
+        arrived = {s: jnp.zeros(start.shape[1]) for s in self.plan.weights}
+        told = f"{self.network.__name__}(x, p{', arrived' if arrived else ''})"
         try:
-            made = jax.eval_shape(lambda: jnp.asarray(self.network(jnp.asarray(start), own)))
+            made = jax.eval_shape(lambda: jnp.asarray(self.network(
+                jnp.asarray(start), own, *([arrived] if arrived else []))))
         except Exception as cause:
             where = inspect.getsourcefile(self.network) or "your code"
-            raise ConfigError(f"{self.network.__name__}(x, p) in {where} fails on x of shape "
+            raise ConfigError(f"{told} in {where} fails on x of shape "
                               f"{start.shape}: {type(cause).__name__}: {cause}") from cause
         if made.shape != start.shape:
-            raise ConfigError(f"{self.network.__name__}(x, p) returned shape {made.shape}",
+            raise ConfigError(f"{told} returned shape {made.shape}",
                               allowed=f"{start.shape}, that of x")
 
     def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,6 +181,13 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
 
     def jax_latent(self):
         return self.batches.jax_latent()
+
+
+def _listed(value: Any) -> Any:
+    """Arrays as lists, which a repr shows whole."""
+    if isinstance(value, Mapping):
+        return {k: _listed(v) for k, v in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _again(network: Callable, parameters: Any, told: dict) -> own:

@@ -105,11 +105,21 @@ def delays(c: NetworkConfig, nodes: int, weights: Mapping) -> np.ndarray | None:
     if isinstance(c.lengths, str) and c.lengths == "random":
         lengths = connectome.random_lengths(nodes, c.connectome_seed)
     else:
-        lengths = connectome.read_matrix(c.lengths, nodes, "lengths", "lengths")
+        lengths = c.lengths
+    return lags_of(lengths, c.speed, c.dt, list(weights.values()), nodes)
+
+
+def lags_of(lengths: Any, speed: float, dt: float, weights: list, nodes: int) -> np.ndarray | None:
+    """Lags in steps, as TVB rounds them, of the edges that there are; None where all are 0."""
+    if lengths is None:
+        return None
+    lengths = connectome.read_matrix(lengths, nodes, "lengths", "lengths")
     if (lengths < 0).any():
         raise ConfigError(f"a tract length is {lengths.min()}", allowed="0 or more")
-    lags = np.rint(lengths / c.speed / c.dt).astype(np.int32)
-    used = np.any([w != 0 for w in weights.values()], axis=0) if weights else np.zeros_like(lags, bool)
+    if not speed > 0:
+        raise ConfigError(f"speed is {speed}", allowed="above 0")
+    lags = np.rint(lengths / speed / dt).astype(np.int32)
+    used = np.any([w != 0 for w in weights], axis=0) if weights else np.zeros_like(lags, bool)
     return np.where(used, lags, 0) if lags[used].any() else None
 
 

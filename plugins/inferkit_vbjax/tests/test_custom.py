@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import cloudpickle
 import inferkit_vbjax as iv
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,69 @@ def test_gradients():
         assert abs(jax.grad(loss)(-4.5) / numeric - 1) < 1e-6
 
 
+W = np.random.default_rng(1).random((NODES, NODES)) * (1 - np.eye(NODES))
+LENGTHS = np.random.default_rng(2).uniform(0, 4, (NODES, NODES))
+
+
+def wired(x, p, arrived):
+    return iv.dfun("mpr")(x, (p.k * arrived["r"], 0.0), {"cr": 1.0, "eta": -4.6})
+
+
+def delayed(function=wired, **settings):
+    told = {"initial": START, "states": ("r", "V"), "positive": ("r",), "duration": 4.0, "dt": 0.01,
+            "precision": "float64", "batch": 4, "sent": ("r",), "weights": W, "lengths": LENGTHS,
+            "speed": 3.0} | settings
+    return iv.own(function, {"k": 0.2}, **told)
+
+
+@pytest.mark.parametrize("more", [{}, {"held": True}, {"lengths": None}])
+def test_what_arrives_is_what_the_settings_network_sends(more):
+    """Weights, lags, both stages: the same as the built-in network of the same mass."""
+    ours = delayed(**more).simulate({"k": np.r_[0.1, 0.4]}, np.zeros(2))
+    lengths = more.get("lengths", LENGTHS)
+    net = ik.simulator(
+        "vbjax", mass="mpr", connectome={"r": W.tolist()}, speed=3.0, dt=0.01, duration=4.0, sigma=0.0,
+        lengths=None if lengths is None else lengths.tolist(), held=more.get("held", False),
+        precision="float64", batch=4, per_node=["initial.r", "initial.V"], defaults={
+            "model.cr": 1.0, "model.eta": -4.6, "initial.r": START[0].tolist(),
+            "initial.V": START[1].tolist()},
+        monitors=[{"kind": "subsample", "of": s, "name": s} for s in ("r", "V")]).build()
+    theirs = net.simulate({"coupling.k": np.r_[0.1, 0.4]}, np.zeros(2))
+    for s in ("r", "V"):
+        np.testing.assert_allclose(ours[s], theirs[s], rtol=1e-12)
+    assert not np.allclose(ours["r"][0], ours["r"][1])
+    if lengths is not None:
+        still = delayed(lengths=None).simulate({"k": np.r_[0.1, 0.4]}, np.zeros(2))
+        assert np.abs(still["r"] - ours["r"]).max() > 1e-4
+
+
+def test_gradients_through_delays():
+    f = delayed(noise=0.1)
+    with jax.enable_x64(True):
+        g = f.jax_function()
+
+        def loss(k):
+            return g({"k": k}, jax.random.key(0))["r"].sum()
+
+        numeric = (loss(0.3 + 1e-5) - loss(0.3 - 1e-5)) / 2e-5
+        assert abs(jax.grad(loss)(0.3) / numeric - 1) < 1e-6
+
+
+def test_weights_by_file_travel_and_count(tmp_path):
+    np.save(tmp_path / "w.npy", W)
+    sim = delayed(weights=str(tmp_path / "w.npy"))
+    (tmp_path / "w.npy").unlink()
+    again = cloudpickle.loads(cloudpickle.dumps(sim))
+    there, here = (s.simulate({}, np.zeros(1))["r"] for s in (again, sim))
+    np.testing.assert_array_equal(there, here)
+    large, other = np.zeros((40, 40)), np.zeros((40, 40))  # numpy's repr leaves their middles out
+    large[20, 21], other[20, 22] = 1.0, 1.0
+    start = np.tile(START[:, :1], (1, 40))
+    one, two = (own_simulator(delayed(initial=start, weights=w, lengths=None)).identity()
+                for w in (large, other))
+    assert one != two
+
+
 def test_a_study_of_it_and_that_its_code_counts(tmp_path):
     study = ik.Study(make(), ik.Prior({"eta": ik.Uniform(-6, -4)}), path=tmp_path / "a", seed=1,
                      quiet=True, executor=ik.executor("local", workers=1))
@@ -106,7 +170,12 @@ def test_from_a_study_file(tmp_path):
 @pytest.mark.parametrize(("function", "settings", "says"), [
     (lambda x, p: x[0], {}, "returned shape"), (lambda x, p: x @ x, {}, "fails on x of shape"),
     (lambda x, p: p.q * x, {}, "no parameter 'q'"), (network, {"initial": [1.0]}, "states, nodes"),
-    (network, {"states": ("r",)}, "1 names for 2 states"), (network, {"dt": -1}, "above 0")])
+    (network, {"states": ("r",)}, "1 names for 2 states"), (network, {"dt": -1}, "above 0"),
+    (network, {"lengths": LENGTHS}, "no weights"), (wired, {"weights": W[:3]}, "square"),
+    (wired, {"weights": W[:3, :3]}, "3 nodes"), (wired, {"weights": W, "sent": ("q",)}, "'q'"),
+    (wired, {"weights": W, "lengths": -LENGTHS}, "0 or more"),
+    (wired, {"weights": W, "lengths": LENGTHS, "speed": 0.0}, "speed"),
+    (network, {"weights": W}, "arrived"), (wired, {}, "arrived")])
 def test_errors_say_what_is_wrong(function, settings, says):
     with pytest.raises(ConfigError, match=says):
         make(function, **settings)
