@@ -11,7 +11,7 @@ from typing import Any
 from inferkit import plugins, provenance
 from inferkit.commands import demo
 from inferkit.errors import InferkitError, unknown_name
-from inferkit.plugins import API_VERSION, ROLES, Component, DemoSpec, Spec, schema
+from inferkit.plugins import API_VERSION, ROLES, Component, DemoSpec, Spec, bibliography, schema
 from inferkit.plugins.discovery import install
 
 BASE = {f.name for f in dataclasses.fields(Spec)}
@@ -59,6 +59,9 @@ def show(name: str) -> str:
                  f"  from     {spec.package} {spec.version}, target {spec.target}"]
         if spec.aliases:
             lines.append(f"  also     {', '.join(spec.aliases)}")
+        if spec.cites:
+            found = bibliography.entries(spec.cites).values()
+            lines.append(f"  cite     {'; '.join(map(bibliography.short, found))}")
         for f in dataclasses.fields(spec):
             if f.name not in BASE:
                 lines.append(f"  {f.name:<16} {_plainly(getattr(spec, f.name))}")
@@ -97,6 +100,8 @@ def _examine(spec: Spec):
     low, high = spec.api
     yield "interface version", (None if low <= API_VERSION <= high else
                                 f"it supports {low} to {high}, this is {API_VERSION}")
+    if spec.cites:
+        yield f"{len(bibliography.entries(spec.cites))} references", None
     if isinstance(spec, DemoSpec):
         yield "its study file is there", None if demo.text(spec) else "it is empty"
         return

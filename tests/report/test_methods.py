@@ -118,3 +118,14 @@ def test_a_plugin_brings_entries_of_its_own():
         bibliography.entries(("kalman1960",))
     with pytest.raises(PluginError, match="no BibTeX entry"):
         bibliography.entries(("@article{broken",))
+
+
+def test_plugins_show_tells_what_to_cite(monkeypatch):
+    from inferkit.commands import doctor
+
+    assert "  cite     Beaumont et al. 2002\n" in doctor.show("abc-rejection")
+    spec = plugins.get("estimator", "abc-rejection")
+    wrong = type(spec)(**{**vars(spec), "cites": ("beaumont2001",)})
+    monkeypatch.setattr(doctor, "find", lambda name: [wrong])
+    told, healthy = doctor.check("abc-rejection")
+    assert not healthy and "unknown reference 'beaumont2001'" in told
