@@ -41,8 +41,10 @@ def timed(component, sets):
 
     def once():
         started = time.perf_counter()
-        built.simulate(theta, np.arange(sets))
-        return (time.perf_counter() - started) / sets / (component.config.duration / 1000)
+        x = built.simulate(theta, np.arange(sets))
+        seconds = time.perf_counter() - started
+        assert all(np.isfinite(v).all() for v in x.values())  # a run that diverged would stop early
+        return seconds / sets / (component.config.duration / 1000)
 
     return once
 
