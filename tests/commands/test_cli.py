@@ -154,7 +154,7 @@ def test_check_catches_a_simulator_that_ignores_its_seed(tmp_path):
     for name, code, message in (("shared", 1, "two seeds gave the same answer"),
                                 ("unseeded", 1, "one parameter set and one seed gave two answers"),
                                 ("fine", 0, "PASS     seeds"),
-                                ("fails", 2, "no such thing")):
+                                ("fails", 1, "no such thing")):
         (tmp_path / "s.toml").write_text(
             f'[simulator]\nfunction = "m.py:{name}"\n'
             '[prior]\na = {family = "uniform", low = 0.0, high = 1.0}\n')
