@@ -177,7 +177,7 @@ def main(python, *models):
             dt, coupling, peers = TASKS[model]
             for delays in (True, False):
                 more = dict(model=model, dt=dt, noise=NOISE, delays=delays, coupling=coupling,
-                            defaults={"coupling.a": 0.01})
+                            defaults={"coupling.a": 0.01}, initial={})  # mid-range
                 duration = 1000.0 if dt > 0.05 else 400.0
                 runs = {"Simulator.run": simulator_run(duration / 4, **more)}
                 runs |= {f"compiled, {n} set{'s' * (n > 1)}":

@@ -170,7 +170,7 @@ class Group:
         job.par_stride = self.point(np.array(strides + [0], np.int64))
         nv = model.nvar
         state = np.zeros((self.cells, 2 * nv, L), self.real)  # values, and what rounding took from them
-        if values.initial:
+        if isinstance(c.initial, dict):  # states left out begin in the middle of their range
             for k, s in enumerate(model.state_variables):
                 low, high = model.state_variable_range.get(s, (0.0, 0.0))
                 given = values.initial.get(s, np.full(values.n, (low + high) / 2))

@@ -140,6 +140,15 @@ def test_paths_change_what_they_name():
         assert not np.allclose(less, whole), path
 
 
+@pytest.mark.parametrize("initial", [{}, {"V": -1.0}])
+def test_states_left_out_begin_in_the_middle_of_their_range(initial):
+    x = {e: build(engine=e, initial=initial, noise=0.0, precision="float64", monitors=[
+        {"kind": "Raw"}]).simulate({}, np.arange(1)) for e in ("tvb", "blocks", "compiled")}
+    for name, expected in x["tvb"].items():
+        for engine in ("blocks", "compiled"):
+            np.testing.assert_allclose(x[engine][name], expected, rtol=1e-6, atol=1e-9)
+
+
 def test_noise_level_of_each_state():
     s = build(noise=[0.0, 0.01], monitors=[{"kind": "Raw"}], initial={"r": 0.1, "V": -2.0},
               delays=False)
