@@ -20,6 +20,7 @@ from inferkit.data import Receipt
 from inferkit.errors import ExecutorError, InferkitError, StoreError
 from inferkit.simulate.node import Held, from_ranges, manifest_name, read_manifest
 from inferkit.store import Store
+from inferkit_unicore import answers
 from inferkit_unicore.config import UnicoreConfig
 from inferkit_unicore.site import Corrupt, Gone, Site
 
@@ -75,8 +76,10 @@ class Remote:
         told = self.site.job(self.url, *(FIELDS if self.folder else ()))
         if "_links" in told:
             self.folder = told["_links"]["workingDirectory"]["href"]
-        self.status, self.message = told.get("status", "UNDEFINED"), told.get("statusMessage", "")
-        self.exit_code, self.progress = told.get("exitCode"), told.get("progress")
+        self.status = self.site.clean(told.get("status", "UNDEFINED"))
+        self.message = self.site.clean(told.get("statusMessage") or "")
+        progress = told.get("progress")
+        self.exit_code, self.progress = told.get("exitCode"), progress and self.site.clean(progress)
         self._lived |= not self.ended
         if self.status != before[0]:
             self._since = time.monotonic()
@@ -142,15 +145,18 @@ class Remote:
             lines, used = read_manifest(text)
             self._cut |= used < len(text)
             for told in lines:
-                self._take_line(rank, told, receipt)
+                try:
+                    self._take_line(rank, answers.line(told, self.index, self.config.nodes), receipt)
+                except answers.Unsound as cause:
+                    self._cause = f"{manifest_name(rank)} makes no sense: {self.site.clean(cause)}"
         return receipt
 
     def _take_line(self, rank: int, told: dict, receipt: Receipt) -> None:
         kind = told.get("kind")
         if kind == "begin":
             self._began = True
-            self._ranks = max(self._ranks, int(told["ranks"]))
-            self.workers = int(told["workers"]) * self._ranks
+            self._ranks = max(self._ranks, told["ranks"])
+            self.workers = told["workers"] * self._ranks
         elif kind == "error":
             self._error = told
         elif kind == "end":
@@ -188,8 +194,6 @@ class Remote:
     def _checked(self, told: dict, rows: np.ndarray) -> bytes:
         """A shard's bytes, if they are what they should be."""
         name = told["name"]
-        if not re.fullmatch(r"shards/r[\w-]+\.safetensors", name):
-            raise StoreError(f"a manifest names a shard {name!r}")
         if not np.isin(rows, self.index).all():
             raise StoreError(f"{name} holds rows that its job was not given")
         data = self.site.fetch(self.folder, name, told["size"], told["sha256"])
@@ -217,7 +221,7 @@ class Remote:
             receipt.error = ExecutorError(
                 f"job {self.url} was aborted by somebody",
                 fix=f"what it had published is stored; inferkit resume {self.store.path}")
-        elif self.ended and not self._began and not aborted:
+        elif self.ended and not (self._began or self._cause or aborted):
             self._never_began(why, receipt)
         elif not self._got and not aborted:
             receipt.lost = self._loss(self._cause or why, self._tail("stderr"))

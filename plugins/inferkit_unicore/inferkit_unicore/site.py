@@ -18,7 +18,7 @@ from typing import Any
 from pyunicore.client import Client, Job, PathFile, Registry, Storage
 
 from inferkit.errors import ExecutorError
-from inferkit_unicore import credentials, transport
+from inferkit_unicore import answers, credentials, transport
 from inferkit_unicore.config import UnicoreConfig
 from inferkit_unicore.transport import EXPECTED, Trouble
 
@@ -115,7 +115,7 @@ class Site:
         time.sleep(seconds * random.uniform(0.75, 1.25))
 
     def clean(self, what: Any) -> str:
-        return self.who.redact(str(what))
+        return answers.printable(self.who.redact(str(what)))
 
     def refused(self, trouble: Trouble) -> ExecutorError:
         fixes = {
@@ -185,7 +185,8 @@ class Site:
                 fix="`inferkit resume` later; what is stored or running is not lost")
 
     def properties(self) -> dict:
-        return self.ask("the site", lambda: self.transport.get(url=self.url))
+        return self.ask("the site", lambda: answers.table(
+            self.transport.get(url=self.url), "the site"))
 
     def check_job_settings(self) -> None:
         """Refuse an unknown queue before anything is submitted."""
@@ -225,7 +226,8 @@ class Site:
 
     def job(self, url: str, *fields: str) -> dict:
         params = {"fields": ",".join(fields)} if fields else {"fields": "!log"}
-        return self.ask("a job", lambda: self.transport.get(url=url, params=params))
+        return self.ask("a job", lambda: answers.table(
+            self.transport.get(url=url, params=params), "a job"))
 
     def log(self, url: str) -> list[str]:
         return self.job(url, "log").get("log", [])
@@ -312,5 +314,12 @@ class Site:
                 file.transport.check_error(response)
             if response.status_code != 206:
                 data.clear()
+            most = answers.FILE if size is None else size
             for part in response.iter_raw():
                 data += part
+                if len(data) > most:
+                    if size is None:
+                        raise ExecutorError(
+                            f"{file} is larger than {most >> 20} MB, and was not read on",
+                            fix="look into the job's folder at the site")
+                    return  # it is not what the manifest says

@@ -15,6 +15,7 @@ from pyunicore.client import Transport
 from pyunicore.credentials import AuthenticationFailedException
 
 from inferkit.errors import ConfigError, ExecutorError
+from inferkit_unicore import answers
 from inferkit_unicore.config import UnicoreConfig
 
 TIMEOUT = 60.0
@@ -56,7 +57,9 @@ class KeptTransport(Transport):
     def get_stream(self, **args: Any) -> Iterator[httpx.Response]:
         headers = self._headers(args)
         headers.pop("X-UNICORE-SecuritySession", None)
-        with self._http.stream("GET", headers=headers, timeout=self.timeout, **args) as response:
+        most = {"most": answers.SHARD}  # of files; `Site.fetch` knows their sizes
+        with self._http.stream("GET", headers=headers, timeout=self.timeout, extensions=most, **args
+                               ) as response:
             yield response
 
     def __repr__(self) -> str:
@@ -79,7 +82,8 @@ def http_client(config: UnicoreConfig) -> httpx.Client:
             raise ConfigError(f"ca = {config.ca!r} is no PEM file of certificates")
     # Content as it lies on the disk: sizes and checksums are compared.
     return httpx.Client(verify=verify, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"},
-                        limits=httpx.Limits(max_connections=2, keepalive_expiry=120))
+                        limits=httpx.Limits(max_connections=2, keepalive_expiry=120),
+                        event_hooks={"response": [answers.bound]})
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -101,7 +105,7 @@ def homebound(http: httpx.Client, homes: Callable[[], Iterable[str]]) -> None:
             raise ExecutorError(f"{request.url} is not encrypted, and your credentials would be read "
                                 "on the way", allowed="https://…")
 
-    http.event_hooks = {"request": [check]}
+    http.event_hooks = {**http.event_hooks, "request": [check]}
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:
