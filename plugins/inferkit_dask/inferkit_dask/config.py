@@ -29,8 +29,8 @@ class DaskConfig:
         queue: `options.cores`).
     minimum, maximum: an adaptive number of workers between these, in place of `workers`.
     options: what dask-jobqueue's cluster class takes: queue, account, cores, memory, walltime, …
-    secure: encrypt a local cluster with certificates made for this run, so that nobody else on
-        the machine can reach its scheduler.
+    secure: a local cluster is encrypted, by certificates made for this run, so that nobody else on
+        the machine can reach its scheduler, which would run their code as you.
     dashboard: where the dashboard listens ("127.0.0.1:0" is any free port), or "off".
 
     Each simulation's process
@@ -63,7 +63,7 @@ class DaskConfig:
     minimum: int | None = None
     maximum: int | None = None
     options: dict = field(default_factory=dict)
-    secure: bool = False
+    secure: bool = True
     dashboard: str = "127.0.0.1:0"
     cores: int = 1
     memory: str = ""

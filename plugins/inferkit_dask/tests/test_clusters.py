@@ -254,10 +254,16 @@ def test_a_plugin_that_the_workers_lack_is_sent(outside, tmp_path):
 # -- its own cluster -------------------------------------------------------------------------------
 
 
-def test_secure_local_cluster(tmp_path, serial):
-    s = study(tmp_path / "run", ik.executor("dask", secure=True, threads=2, dashboard="off"))
+@pytest.mark.parametrize(("told", "protocol"), [({}, "tls://"), ({"secure": False}, "tcp://")])
+def test_a_local_cluster_is_encrypted_unless_told(tmp_path, serial, monkeypatch, told, protocol):
+    from inferkit_dask import loopback
+
+    made, start = [], loopback.start
+    monkeypatch.setattr(loopback, "start", lambda *args: made.append(start(*args)) or made[-1])
+    s = study(tmp_path / "run", ik.executor("dask", threads=2, dashboard="off", **told))
     s.simulate(300)
     assert s.simulations.digest() == serial
+    assert made[0].scheduler_address.startswith(protocol)
 
 
 def test_a_script_needs_no_guard_and_leaves_nothing_behind(tmp_path):
