@@ -54,12 +54,14 @@ def inferkit_estimators():
         name="abc-rejection", summary="the nearest simulations, regression-adjusted; amortised",
         target="inferkit.builtin.abc:ABCRejection", config="inferkit.builtin.abc:RejectionConfig",
         cites=("beaumont2002approximate",),
+        improve="accept fewer, accept = 0.002, of more simulations; or npe on the same ones",
     )
     yield EstimatorSpec(
         name="abc-smc", summary="sequential ABC with adaptive distance, for one observation",
         target="inferkit.builtin.abc:ABCSMC", config="inferkit.builtin.abc:SMCConfig",
         amortised=False, rounds=True, needs_observed=True,
         cites=("beaumont2009adaptive", "prangle2017adapting", "beaumont2002approximate"),
+        improve="population = 2000, more generations, a lower min_acceptance",
     )
     yield EstimatorSpec(
         name="kalman", summary="exact smoother of a linear-Gaussian state space, from data alone",

@@ -111,6 +111,14 @@ def applies(spec: Any, context: Context) -> bool:
     return {"simulator", "parameters", "arrays", "densities"} & set(spec.needs) <= context.has
 
 
+def _with_advice(verdict: Verdict, context: Context) -> Verdict:
+    """What the estimator at hand can do better, beside what any could."""
+    told = context.estimator.improve
+    if told and verdict.remedy and verdict.name.partition(".")[0] in CALIBRATING:
+        verdict.remedy += f"; with {context.estimator.name}: {told}"
+    return verdict
+
+
 def run(context: Context, only: list[str] | None = None) -> Checks:
     """Every registered diagnostic's verdicts, the worst first."""
     verdicts: list[Verdict] = []
@@ -122,7 +130,7 @@ def run(context: Context, only: list[str] | None = None) -> Checks:
         if not applies(spec, context):
             continue
         try:
-            verdicts += list(Component(spec).build().run(context))
+            verdicts += [_with_advice(v, context) for v in Component(spec).build().run(context)]
         except InferkitError as cause:
             verdicts.append(Verdict(spec.name, "NOT RUN", cause.what, cause.fix or ""))
         except Exception as cause:

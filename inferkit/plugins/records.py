@@ -66,6 +66,9 @@ class EstimatorSpec(Spec):
     `accepts`: "features" (one flat vector of numbers), "arrays" (dense outputs of any shape),
     "ragged".  `rounds`: it can run several rounds towards one observation.
 
+    `improve`: what to try with it, in its own settings, where its posterior turns out to be off; checks
+    that fail say so.
+
     How it takes several trials of one parameter set: `iid`, by their product (what it learned of single
     ones, whatever their number); `sets`, by a network that learns from whole sets.
     """
@@ -78,6 +81,7 @@ class EstimatorSpec(Spec):
     needs_observed: bool = False
     iid: bool = False
     sets: bool = False
+    improve: str = ""
 
     role = "estimator"
 

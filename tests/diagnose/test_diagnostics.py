@@ -40,6 +40,20 @@ def test_a_narrow_posterior_fails_and_every_fault_has_a_remedy(tmp_path):
     assert all(v.remedy for v in checks if v.status in ("FAIL", "WARN"))
 
 
+def test_remedies_speak_of_the_estimator_at_hand(tmp_path):
+    from dataclasses import replace
+
+    from inferkit.plugins import Component
+
+    study = studies.gaussian(tmp_path, stretch=0.5)
+    spec = replace(study.posterior.estimator.spec, improve="width = 64")
+    study.posterior.estimator = Component(spec)
+    checks = study.check(only=["sbc", "recovery"])
+    assert checks["sbc"].status == "FAIL"
+    assert checks["sbc"].remedy.endswith("; with made-up: width = 64")
+    assert "width" not in checks["recovery"].remedy
+
+
 def test_a_posterior_of_one_observation_says_what_it_cannot_check(tmp_path):
     _, checks = studies.check(studies.gaussian(tmp_path, amortised=False))
     for name in ("sbc", "coverage", "tarp"):

@@ -154,4 +154,7 @@ def test_every_setting_is_explained():
             text = " ".join(schema.explained(config))
             silent += [f"{role} {spec.name}: {f.name}" for f in (fields(config) if config else ())
                        if not re.search(rf"\b{f.name}\b", text)]
+            advice = re.findall(r"(\w+) = ", getattr(spec, "improve", ""))
+            silent += [f"{role} {spec.name} has no {name} to advise" for name in advice
+                       if name not in {f.name for f in fields(config)}]
     assert not silent

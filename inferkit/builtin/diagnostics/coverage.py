@@ -41,9 +41,9 @@ def check(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
                 f"telling of {p.size}; mean error over all {np.abs(error).mean():.1%}")
     remedy = ""
     if status != "PASS":
-        remedy = ("quote wider intervals than this posterior gives, or train on more simulations"
+        remedy = ("quote wider intervals than this posterior gives, or learn from more simulations"
                   if error[j, k] < 0 else
-                  "intervals are wider than needed: train longer, or on more simulations")
+                  "intervals are wider than needed: learn from more simulations")
     z = points(m)
     low, high = band(m, WARN / d)
     return Verdict(

@@ -38,14 +38,11 @@ PAIRS = 100
 """At most so many pairs are tested, those most dependent first."""
 
 REMEDY = {
-    "narrow": "do not trust the widths: train on more simulations, stop training earlier or use an "
-              "ensemble; for ABC, a smaller tolerance",
-    "wide": "results are safe but blunt: train longer or on more simulations, use a more flexible "
-            "density, more informative features; for ABC, accept fewer",
+    "narrow": "do not trust the widths: learn from more simulations",
+    "wide": "results are safe but blunt: more simulations, more informative features",
     "bias": "look for a feature that is NaN or clipped in part of the prior, and for failed "
             "simulations that depend on the parameter (see the failures check); then more simulations",
-    "shape": "the marginal's shape is wrong (skew, modes, an edge of the prior): use a more flexible "
-             "density, or more simulations",
+    "shape": "the marginal's shape is wrong (skew, modes, an edge of the prior): more simulations",
 }
 
 
@@ -145,8 +142,8 @@ def check_pairs(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
                     f"calibrated: {label} ({common.quote(p[worst])} after correction)")
     return Verdict(
         "sbc.pairs", common.grade(float(p[worst]), all(tests[k].small for k in wrong)), evidence,
-        "single parameters may be right, combinations of them are not: a more flexible density or "
-        "more simulations" if len(wrong) else "",
+        "single parameters may be right, combinations of them are not: more simulations"
+        if len(wrong) else "",
         f"{m:,} simulations that no estimator has seen, {draws.shape[1]:,} draws each",
         {"p": float(p[worst]), "p_axes": float(p[len(pairs):].min())})
 

@@ -68,11 +68,11 @@ def check(theta: np.ndarray, draws: np.ndarray, references: Mapping[str, np.ndar
         t = tests[worst]
         if worst == "near" and t.shift < 0 and p.get("random", 0) >= WARN:
             remedy = ("truths lie nearer to the data than the posterior does: it uses less of the data "
-                      "than there is in them (or is biased: see sbc); train longer or on more "
-                      "simulations, widen the network or embedding, accept fewer in ABC")
+                      "than there is in them (or is biased: see sbc); learn from more "
+                      "simulations")
         else:
             remedy = ("the joint posterior is off; if sbc passes, the dependence between parameters "
-                      "is what is wrong: more simulations, or a more flexible density")
+                      "is what is wrong: more simulations")
     return Verdict("tarp", status, evidence, remedy,
                    f"{m:,} simulations that no estimator has seen, {draws.shape[1]:,} draws each, "
                    f"references: {' and '.join(f)}",

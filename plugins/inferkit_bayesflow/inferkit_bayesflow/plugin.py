@@ -11,6 +11,8 @@ def inferkit_estimators():
         target="inferkit_bayesflow.estimator:BayesFlow",
         config="inferkit_bayesflow.config:BayesFlowConfig",
         gives=("samples", "log_prob"), accepts=("features", "arrays"), sets=True,
+        improve="epochs = 200, width = 128, layers = 6, summary_width = 256; fresh rows by "
+                "online = 51200",
         cites=("radev2023bayesflow", "radev2022bayesflow"),
     )
 
