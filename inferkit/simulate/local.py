@@ -12,7 +12,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from inferkit.data import Chunk, Job, Receipt
 from inferkit.errors import ConfigError, ExecutorError
 from inferkit.simulate.chunk import run_chunk
 from inferkit.simulate.journal import Journal
+from inferkit.simulate.scratch import Scratch
 from inferkit.simulate.worker import receive, send
 
 UNEXPLAINED = 10
@@ -232,12 +232,12 @@ class LocalExecutor:
 
     def open(self, job: Job) -> None:
         self.job = job
-        self._folder = tempfile.TemporaryDirectory(prefix="inferkit-", ignore_cleanup_errors=True)
+        self._folder = Scratch()
 
     def submit(self, chunk: Chunk) -> str:
         self._todo.put(chunk)
         if len(self._threads) < min(self.workers, self._todo.qsize() + len(self._threads)):
-            worker = WorkerProcess(self.job, Path(self._folder.name), self.config)
+            worker = WorkerProcess(self.job, self._folder.path, self.config)
             thread = threading.Thread(target=self._serve, args=(worker,), daemon=True)
             self._held.append(worker)
             self._threads.append(thread)
