@@ -7,7 +7,8 @@ from pathlib import Path
 
 from inferkit.simulate import scratch
 
-HOLD = "from inferkit.simulate.scratch import Scratch; s = Scratch(); print(s.path, flush=True); input()"
+HOLD = ("from inferkit.simulate.scratch import Scratch; s = Scratch()\n"
+        "print(s.path, flush=True); input()")
 
 
 def test_a_killed_run_s_folder_is_removed_and_a_living_one_s_is_not(tmp_path, monkeypatch):
