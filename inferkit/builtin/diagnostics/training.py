@@ -8,6 +8,7 @@ What it says is in `posterior.info`, under keys that any estimator may fill:
     steps                    of each chain, where chains are many and short
     khat                     of importance weights between an approximation and its target
     exact                    why nothing had to converge ("closed form")
+    beyond                   share of rows with inputs beyond the range where they are taken as they are
     e_bfmi                   HMC: how well momentum draws carry through the energies
 
 A loss is *still falling* if its last fifth improves on the fifth before by more than 2 % of the
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from inferkit.diagnose import ORDER, Context, Status, Verdict, common
+from inferkit.features.scaling import BEND
 
 Found = tuple[Status, str, str]  # status, evidence, remedy
 
@@ -39,6 +41,9 @@ def check(info: Mapping[str, Any]) -> Verdict:
     rests = "what the estimator recorded while it worked"
     if not found:
         return common.not_run("training", "the estimator records nothing about its convergence")
+    if (share := info.get("beyond", 0.0)) > 0.01:
+        found.append(("PASS", f"{share:.0%} of simulations have inputs beyond {BEND:g} deviations, where "
+                      "they count by their logarithm", ""))
     found.sort(key=lambda f: ORDER.index(f[0]))
     remedies = dict.fromkeys(f[2] for f in found if f[2])
     return Verdict("training", found[0][0], "; ".join(f[1] for f in found), "; ".join(remedies),

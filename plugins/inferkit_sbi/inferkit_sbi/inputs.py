@@ -22,6 +22,7 @@ from torch import nn
 from inferkit.data import Output, Ragged
 from inferkit.errors import DataError
 from inferkit.features import FEATURES, bent
+from inferkit.features.scaling import BEND
 from inferkit_sbi import embed
 
 
@@ -70,7 +71,8 @@ class Inputs(nn.Module):
         return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds, **sets}
 
     def fit(self, inputs: Mapping[str, Any]) -> None:
-        """Scales from the training rows."""
+        """Scales from the training rows; `beyond`, the share of rows with numbers that are bent."""
+        self.beyond = 0.0
         for i, name in enumerate(self.shapes):
             x = self._singles(dense(name, inputs[name]))
             axis = 0 if self.kinds[name] == "none" else None
@@ -81,6 +83,8 @@ class Inputs(nn.Module):
                 sd = np.nanstd(x, axis=axis)
             scale = np.where(mad > 0, mad, sd)  # mostly equal numbers (silent neurons): the sd
             scale = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
+            far = np.abs((x - centre) / scale) > BEND
+            self.beyond = max(self.beyond, float(far.reshape(len(x), -1).any(1).mean()))
             self.get_buffer(f"centre{i}").copy_(torch.as_tensor(np.nan_to_num(centre)))
             self.get_buffer(f"scale{i}").copy_(torch.as_tensor(scale))
             self.get_buffer(f"missing{i}").copy_(torch.as_tensor(np.isnan(x).any(axis=axis)))

@@ -107,7 +107,7 @@ class NPE:
             if config.variant == "A" and proposals:
                 for net in nets:
                     net.correction.set(*proposals[-1].gaussian)  # type: ignore[union-attr, operator]
-            return Engine(nets, space, config, info)
+            return Engine(nets, space, config, {**info, "beyond": scaled.beyond})
 
         def propose(engine: Engine) -> Proposal:
             assert problem.observed is not None

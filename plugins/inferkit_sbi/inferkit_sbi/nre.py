@@ -84,7 +84,7 @@ class NRE:
                 lambda net, batch: ratio_loss(net, batch[0], batch[1:], config),
                 parts_of(problem, rounds), columns, r, group=group)
             return Engine(nets, outcome.learn(problem, config), space, config,
-                          {**info, "trials": group})
+                          {**info, "trials": group, "beyond": scaled.beyond})
 
         return in_rounds(problem, config, learn, lambda e: PotentialProposal(e, problem))
 

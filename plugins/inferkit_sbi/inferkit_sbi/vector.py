@@ -161,7 +161,7 @@ class VectorField:
             nets, info = ensemble(
                 problem, config, [lambda: Network(scaled.like(), space.dim, config)] * config.ensemble,
                 loss, parts_of(problem, rounds), columns, r, stall=0.0)
-            return Engine(nets, space, config, info)
+            return Engine(nets, space, config, {**info, "beyond": scaled.beyond})
 
         def propose(engine: Engine) -> Proposal:
             assert problem.observed is not None

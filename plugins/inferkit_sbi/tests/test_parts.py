@@ -115,6 +115,9 @@ def test_data_far_out_in_a_long_tail_are_used(tmp_path):
                  {"a": ik.LogUniform(0.01, 100.0)}, ik.estimator("npe", **QUICK), 3000)
     draws = np.log(made.fit().sample(2000, np.array([50.0]))["a"])
     assert abs(draws.mean() - np.log(50.0)) < 0.1 and draws.std() < 0.2
+    told = made.check(only=["training"])["training"].evidence
+    assert "% of simulations have inputs beyond 6 deviations" in told
+    assert 0.15 < made.posterior.info["beyond"] < 0.35
 
 
 def test_inputs_check_names_and_shapes():
