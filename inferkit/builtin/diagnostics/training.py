@@ -42,8 +42,8 @@ def check(info: Mapping[str, Any]) -> Verdict:
     if not found:
         return common.not_run("training", "the estimator records nothing about its convergence")
     if (share := info.get("beyond", 0.0)) > 0.01:
-        found.append(("PASS", f"{share:.0%} of simulations have inputs beyond {BEND:g} deviations, where "
-                      "they count by their logarithm", ""))
+        found.append(("PASS", f"{share:.0%} of simulations have inputs beyond {BEND:g} deviations, "
+                      "where they count by their logarithm", ""))
     found.sort(key=lambda f: ORDER.index(f[0]))
     remedies = dict.fromkeys(f[2] for f in found if f[2])
     return Verdict("training", found[0][0], "; ".join(f[1] for f in found), "; ".join(remedies),
