@@ -22,18 +22,16 @@ from inferkit import (
     posterior,
     provenance,
     report,
-    shown,
     simulate,
     written,
 )
-from inferkit import tryout as trying
+from inferkit.beside import Beside
 from inferkit.data import Dataset, Job, Trials, trial_range
 from inferkit.data.settings import count_of, seed_of, timeout_of
 from inferkit.errors import ConfigError, EstimatorError, names_keywords, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
-from inferkit.plot import StudyPlots
 from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundness
-from inferkit.posterior import Posterior, Predicted, Samples, predicted
+from inferkit.posterior import Posterior, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.store import Simulations, Store
@@ -42,7 +40,7 @@ HELD_OUT = 10
 """Every tenth simulation of the prior round is kept from training, for the checks."""
 
 
-class Study:
+class Study(Beside):
     """A simulator, a prior, and how to infer one with the other.
 
     simulator: `ik.simulator("lif", …)`, or your own function f(theta, rng).
@@ -98,37 +96,6 @@ class Study:
         self._runner: Any = None
         self._wanted = 0
         self.may_simulate: int | None = None  # so many new simulations; None: as many as it takes
-
-    def try_out(self, simulations: int = 1000) -> trying.Trial:
-        """What `inferkit check` tells: 20 simulations that nothing keeps, and the cost of so many."""
-        return trying.run(self, simulations)
-
-    def _facts(self) -> list[tuple[str, Any]]:
-        """What a person wants to know of a study; nothing is made or run to find out."""
-        there = (self.path / "store.json").exists()
-        counts = Simulations(Store.existing(self.path), 0).counts if there else {}
-        stored = ", ".join(f"{n:,} {k}" for k, n in counts.items() if n)
-        return [
-            ("simulator", self.simulator.name if "simulator" in self.has else ""),
-            ("parameters", ", ".join(self.prior.names)),
-            ("estimator", self.estimator.name), ("executor", self.executor.name),
-            ("path", self.path), ("seed", str(self.seed)),
-            ("trials", "" if self.trials is None else " to ".join(map(str, sorted(set(self.trials))))),
-            ("observed", "yes" if self.observed is not None else "not given"),
-            ("simulations", stored or "none yet: study.simulate(1000)" * ("simulator" in self.has)),
-            ("fitted", self._posterior.estimator.name if self._posterior else "not yet: study.fit()"),
-        ]
-
-    def __repr__(self) -> str:
-        return "\n".join(["Study", *(f"  {k:<12} {v}" for k, v in self._facts() if v)])
-
-    def _repr_html_(self) -> str:
-        return shown.titled("Study", shown.facts(self._facts()))
-
-    @property
-    def plot(self) -> StudyPlots:
-        """Pictures on axes of one's own: study.plot.pairs(), .traces(), .ranks(), …"""
-        return StudyPlots(self)
 
     # -- the stages, in order --------------------------------------------------------------------
 
@@ -235,24 +202,6 @@ class Study:
         """Where a fit's checks for one observation are kept."""
         fit = self.posterior.info.get("fit", "fit")
         return self.path / "checks" / f"{fit}-{estimate.digest(context.observed_inputs)}.json"
-
-    def prior_predictive(self, n: int = 200) -> Predicted:
-        """n simulations of the prior: the first stored ones, where there are so many.
-
-        Otherwise n draws are simulated as a round of their own, which no estimator learns from:
-        looking at the prior adds nothing to the training data, `simulate` does.
-        """
-        return predicted.of_prior(self, n)
-
-    def to_arviz(self, n: int = 1000, *, predict: int = 200) -> Any:
-        """The study's observation for ArviZ: posterior (true chains where there are any), prior,
-        sample_stats, posterior_predictive and prior_predictive (simulations), observed_data."""
-        samples = self.posterior.sample(n, self.observed, seed=self.seed)
-        if not isinstance(samples, Samples):
-            return samples.to_arviz()
-        return samples.to_arviz(predicted=self.posterior.predict(predict, self.observed),
-                                prior_predicted=self.prior_predictive(predict),
-                                observed=self.observed)
 
     # -- what the stages share -------------------------------------------------------------------
 

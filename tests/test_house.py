@@ -20,6 +20,7 @@ FLOORS = (
     {"diagnose"},
     {"plot"},
     {"report", "builtin", "tryout", "written"},
+    {"beside"},
     {"study"},
     {"commands"},
     {"testing", "__main__"},
