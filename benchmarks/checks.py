@@ -4,7 +4,7 @@
 
 A conjugate Gaussian, whose posterior is known in closed form, stands in for a fit: as it is, and with a
 fault.  Each repeat is a study of its own, with its own simulations, truth and observation.  Every line
-of output is JSON: the share of studies in which each check, and any of them, was not PASS, and was FAIL.
+of output is JSON: the share of studies in which each check, and any of them, was not PASS, or was FAIL.
 What was measured: docs/diagnose.md.
 """
 
