@@ -27,7 +27,7 @@ from inferkit.features import View, flatten
 from inferkit.features.observe import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
 from inferkit.simulate import points, run_chunk
-from inferkit.store import SentShard, Simulations, Store, write_atomic
+from inferkit.store import UNREADABLE, SentShard, Simulations, Store, write_atomic
 
 STREAM = 1 << 41  # rounds that no store holds
 
@@ -217,7 +217,7 @@ def _read_plan(file: Path) -> np.ndarray:
         if claim.exists() and json.loads(claim.read_text())["crc"] != zlib.crc32(data):
             raise ValueError("it does not match its checksum")
         return np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, KeyError, EOFError) as cause:
+    except UNREADABLE as cause:
         raise StoreError(f"{file}, the parameters of a round, is damaged: {cause}",
                          fix=f"delete {file.name} and the shards {file.name[:5]}-*, then run again"
                          ) from cause

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from inferkit.data import Output, Ragged
 from inferkit.errors import ConfigError, DataError
 from inferkit.plugins import Component, by_value, code_text, own_code
 from inferkit.plugins.repeat import LENGTHS, per_trial
-from inferkit.store import Simulations, write_atomic
+from inferkit.store import UNREADABLE, Simulations, write_atomic
 
 FEATURES = "features"
 RAW = "raw"
@@ -253,7 +252,7 @@ class View:
                     names, units, values = tuple(held["names"]), tuple(held["units"]), held["values"]
                 self.names, self.units = names, units
                 return values
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except UNREADABLE:
                 file.unlink(missing_ok=True)
         table = Simulations(simulations.store, shards=[shard], sort=False)
         table.signature = simulations.signature

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from inferkit.features import View
 from inferkit.features.view import choose, without_axis
 from inferkit.plugins import Component
 from inferkit.prior import Prior
-from inferkit.store import write_atomic
+from inferkit.store import UNREADABLE, write_atomic
 
 FORMAT = 1
 
@@ -71,7 +70,7 @@ def read(folder: Path, prior: Any, features: Any, trust: bool, beside: Path = Pa
     except FileNotFoundError as cause:
         raise StoreError(f"{folder} holds no posterior",
                          fix="the folder that study.fit or posterior.save wrote") from cause
-    except (ValueError, EOFError, KeyError, TypeError, OSError, zipfile.BadZipFile) as cause:
+    except (TypeError, *UNREADABLE) as cause:
         raise StoreError(f"the posterior in {folder} is damaged: {cause}",
                          fix="study.fit(refit=True)") from cause
     if found != FORMAT:

@@ -4,7 +4,7 @@
 """
 
 from inferkit.store.compact import compact
-from inferkit.store.files import write_atomic
+from inferkit.store.files import UNREADABLE, write_atomic
 from inferkit.store.shard import OK, STATUS, Rows, SentShard, Shard, encode
 from inferkit.store.store import Store
 from inferkit.store.table import Simulations

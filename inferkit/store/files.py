@@ -7,13 +7,20 @@ import json
 import os
 import shutil
 import socket
+import struct
 import uuid
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from inferkit.errors import BusyError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, struct.error,
+              zlib.error, zipfile.BadZipFile)
+"""What numpy and zipfile raise at a damaged archive (RuntimeError: a flag that says encrypted, or
+patched; MemoryError: a shape of billions)."""
 
 
 def write_atomic(path: Path, pieces: list) -> None:
