@@ -475,17 +475,23 @@ def ei() -> None:
             executor=ik.executor("local", workers=0),
         )
         started = clock()
-        study.simulate(4000)
-        print(f"4,000 networks in {clock() - started} s (wall, CPU)", flush=True)
+        study.simulate(1000)
+        print(f"1,000 networks in {clock() - started} s (wall, CPU)", flush=True)
         observed = make().simulate(
             {k: np.array([v]) for k, v in truth.items()}, seeds.row_seeds(77, 0, np.arange(1))
         )
         posterior = study.fit()
         print(posterior.sample(2000, {k: v[0] for k, v in observed.items()}))
         for verdict in study.check(
-            {k: v[0] for k, v in observed.items()}, only=["sbc", "coverage", "tarp"]
+            {k: v[0] for k, v in observed.items()}, only=["sbc", "coverage", "tarp", "budget"]
         ):
             print(verdict)
+        held = study.context().calibration
+        low, high = np.quantile(held.draws, [0.05, 0.95], axis=1)
+        for j, name in enumerate(prior.names):
+            r = np.corrcoef(held.draws[:, :, j].mean(1), held.theta[:, j])[0, 1]
+            inside = ((low <= held.theta) & (held.theta <= high))[:, j].mean()
+            print(f"{name}: r {r:.2f}, 90 % intervals hold {inside:.0%}")
 
 
 if __name__ == "__main__":
