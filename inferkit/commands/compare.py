@@ -21,6 +21,7 @@ import numpy as np
 
 from inferkit.diagnose import Context
 from inferkit.diagnose.context import CALIBRATION_ROWS
+from inferkit.diagnose.scores import by_draws
 from inferkit.errors import InferkitError
 from inferkit.estimate import digest
 from inferkit.plugins import Component, chosen, registry
@@ -216,7 +217,9 @@ def _calibration(context: Context) -> tuple[float, float, float]:
     inside = (held.theta >= low) & (held.theta <= high)
     error = np.abs(inside.mean(axis=1) - np.array(LEVELS)[:, None]).max()
     contraction = 1 - held.draws.var(axis=1).mean(axis=0) / held.theta.var(axis=0)
-    return _log_score(context), float(error), float(contraction.mean())
+    # From draws, whether there are densities or not: scores of two kinds would not compare.
+    score = float(by_draws(context.prior, held.theta, held.draws).mean())
+    return score, float(error), float(contraction.mean())
 
 
 def _intervals(held: Any, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,25 +234,6 @@ def _covered(context: Context, levels: np.ndarray) -> np.ndarray:
         return np.full(len(levels), np.nan)
     low, high = _intervals(held, levels)
     return ((held.theta >= low) & (held.theta <= high)).mean(axis=(1, 2))
-
-
-def _log_score(context: Context) -> float:
-    held = context.calibration
-    assert held is not None
-    scores = []
-    for i, (theta, draws) in enumerate(zip(held.theta, held.draws)):
-        if "log_prob" in context.estimator.gives and not context.estimator.iid:
-            x = {k: v[i] for k, v in held.inputs.items()}
-            scores.append(float(context.posterior.engine.log_prob(theta[None], x)[0]))
-            continue
-        u, jacobian = context.prior.to_unconstrained(np.vstack([theta, draws])), 0.0
-        _, log_det = context.prior.from_unconstrained(u[:1])
-        jacobian = float(log_det[0])
-        h = u[1:].std(axis=0) * len(draws) ** (-1 / (u.shape[1] + 4)) + 1e-12
-        z = -0.5 * (((u[1:] - u[0]) / h) ** 2).sum(1)
-        log_kernel = z.max() + np.log(np.exp(z - z.max()).mean())
-        scores.append(log_kernel - np.log(h * np.sqrt(2 * np.pi)).sum() - jacobian)
-    return float(np.mean(scores))
 
 
 def _reference(study: Study, context: Context) -> float:

@@ -63,3 +63,16 @@ def test_it_is_left_out_where_there_are_no_quick_densities(tmp_path):
     assert "densities" not in study.context().has
     assert "budget" not in {v.name for v in study.check()}
     assert not list(study.check(only=["budget"]))
+
+
+def test_a_ridge_is_scored_as_narrow_as_it_is():
+    """Correlation 0.99: kernels along the axes would smear it out, and cost two nats."""
+    import inferkit as ik
+
+    rng = np.random.default_rng(6)
+    cov = np.array([[1.0, 0.99], [0.99, 1.0]])
+    prior = ik.Prior({"a": ik.Normal(0.0, 10.0), "b": ik.Normal(0.0, 10.0)})
+    theta = rng.multivariate_normal([0, 0], cov, 200)
+    draws = rng.multivariate_normal([0, 0], cov, (200, 500))
+    exact = -np.log(2 * np.pi) - 0.5 * np.log(np.linalg.det(cov)) - 1.0
+    assert abs(by_draws(prior, theta, draws).mean() - exact) < 0.2
