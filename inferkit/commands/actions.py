@@ -153,7 +153,8 @@ def jobs(args: Any) -> int:
             raise ExecutorError(f"executor {spec.name!r} leaves no jobs behind",
                                 allowed="runs whose executor is detached (unicore)")
         return 0
-    answer = getattr(importlib.import_module(spec.commands), args.command)(args.run_folder)
+    asked = {"trust": args.trust} if args.command == "status" else {}
+    answer = getattr(importlib.import_module(spec.commands), args.command)(args.run_folder, **asked)
     if args.command == "status":
         print("\n".join(map(str, answer)) or "no jobs at the site")
     else:

@@ -102,6 +102,9 @@ def parser() -> argparse.ArgumentParser:
                        ("clean", "delete a run's files at a site")):
         at = command(name, actions.jobs, help)
         at.add_argument("run_folder", metavar="RUN")
+        if name == "status":
+            at.add_argument("--trust", action="store_true",
+                            help="ask a site that only the folder names, and sign in as it says")
 
     command("doctor", actions.doctor, "what is installed, what is broken, and why")
 

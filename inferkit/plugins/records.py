@@ -89,7 +89,8 @@ class EstimatorSpec(Spec):
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSpec(Spec):
     """`detached`: its jobs outlive this process and are found again on resume; `commands` then names
-    a module with status(run) -> list, cancel(run) -> int and clean(run) -> int for them.
+    a module with status(run, trust=False) -> list, cancel(run) -> int and clean(run) -> int for
+    them; status runs and signs in to nothing that only the folder names, unless trusted.
     """
 
     detached: bool = False

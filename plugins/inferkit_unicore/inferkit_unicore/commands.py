@@ -14,7 +14,7 @@ from pathlib import Path
 
 from inferkit.errors import ConfigError, InferkitError
 from inferkit_unicore.campaign import CHUNK, Campaign, Entry
-from inferkit_unicore.config import UnicoreConfig
+from inferkit_unicore.config import UnicoreConfig, is_own
 
 ENDED = ("SUCCESSFUL", "FAILED")
 
@@ -38,8 +38,21 @@ class JobState:
         return f"{self.status:11} {share} {many:>12}  {self.url}  {told}".rstrip()
 
 
-def status(run: str | Path, config: UnicoreConfig | None = None) -> list[JobState]:
-    """The run's jobs at its site, the newest first."""
+def status(run: str | Path, config: UnicoreConfig | None = None, *, trust: bool = False
+           ) -> list[JobState]:
+    """The run's jobs at its site, the newest first.
+
+    A folder that somebody sent you may name a site of theirs, and a command that makes a token: it is
+    taken at its word where your own profiles say the same, or with `trust`.
+    """
+    if config is None and not trust:
+        kept = _Open(run, None).config
+        if not is_own(kept):
+            raise ConfigError(
+                f"the folder names the site, {kept.site or kept.registry}, and how to sign in there; "
+                "it is not asked, as no profile of yours says the same",
+                allowed="a profile with these settings (docs/unicore.md), or your word for the folder",
+                fix=f"inferkit status {run} --trust")
     with _Open(run, config) as opened:
         return opened.states()
 
@@ -128,11 +141,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("action", choices=["status", "cancel", "clean"])
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     parser.add_argument("--force", action="store_true", help="clean: also what is not collected")
+    parser.add_argument("--trust", action="store_true",
+                        help="status: sign in as the folder says, at the site that it names")
     parser.add_argument("--json", action="store_true", help="status: for programs")
     args = parser.parse_args(argv)
     try:
         if args.action == "status":
-            states = status(args.run)
+            states = status(args.run, trust=args.trust)
             if args.json:
                 print(json.dumps([vars(s) for s in states], indent=1))
             else:

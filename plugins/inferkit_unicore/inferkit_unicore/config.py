@@ -5,6 +5,7 @@ No setting holds a secret: they name the variable, file, command or function tha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -18,6 +19,10 @@ from inferkit.errors import ConfigError, unknown_name
 from inferkit.plugins import schema
 
 AUTH = ("auto", "password", "token", "jwt", "oidc", "oidc-agent")
+SIGNING = ("site", "registry", "auth", "password_env", "password_file", "token_env", "token_file",
+           "token_command", "token_function", "key_file", "oidc_endpoint", "oidc_client",
+           "oidc_secret_env", "oidc_account", "ca", "verify")
+"""Settings that decide which secret goes where, and what is run or read for it."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -147,8 +152,7 @@ class UnicoreConfig:
         site = os.environ.get("UNICORE_SITE", "")
         if site and not self.site and not self.registry:
             return dataclasses.replace(self, site=site).resolved()
-        file = Path(self.profiles or os.environ.get("UNICORE_SITES", "")
-                    or Path.home() / ".config/inferkit/unicore.toml").expanduser()
+        file = profiles_file(self.profiles)
         if "://" in self.site or not self.site:
             return self
         if not file.is_file():
@@ -174,6 +178,28 @@ class UnicoreConfig:
                  else f.default_factory() for f in dataclasses.fields(self)}
         own = {k: v for k, v in vars(self).items() if v != plain[k] and k != "site"}
         return schema.build(UnicoreConfig, {"site": self.site, **profile, **own}, where)
+
+
+def profiles_file(given: str = "") -> Path:
+    return Path(given or os.environ.get("UNICORE_SITES", "")
+                or Path.home() / ".config/inferkit/unicore.toml").expanduser()
+
+
+def is_own(config: UnicoreConfig) -> bool:
+    """Whether the user's environment or profiles, not a run's folder, name this site and sign-in."""
+    try:
+        names = list(tomllib.loads(profiles_file().read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        names = []
+    own = [UnicoreConfig(site=name) for name in names if "://" not in name]
+    if os.environ.get("UNICORE_SITE"):
+        own.append(UnicoreConfig())
+    for one in own:
+        with contextlib.suppress(ConfigError):  # a profile of another site may be wrong
+            found = one.resolved()
+            if all(getattr(found, k) == getattr(config, k) for k in SIGNING):
+                return True
+    return False
 
 
 def _check_url(name: str, url: str) -> None:

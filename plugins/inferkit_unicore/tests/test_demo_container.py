@@ -37,10 +37,10 @@ def test_a_study_and_its_upkeep(executor, tmp_path):
                      executor=ik.executor("unicore", **executor))
     study.simulate(N)
     assert study.simulations.digest() == local_digest(tmp_path / "local", noisy, N)
-    states = commands.status(tmp_path / "run")
+    states = commands.status(tmp_path / "run", trust=True)
     assert len(states) == 2 and all(s.collected for s in states)
     assert commands.clean(tmp_path / "run", force=True) == 2
-    assert commands.status(tmp_path / "run") == []
+    assert commands.status(tmp_path / "run", trust=True) == []
 
 
 def test_a_second_client_finds_the_jobs(executor, tmp_path):
@@ -51,7 +51,7 @@ def test_a_second_client_finds_the_jobs(executor, tmp_path):
     second = ik.Study(noisy, prior(), path=tmp_path / "b", seed=7, quiet=True,
                       executor=ik.executor("unicore", **executor))
     second.simulate(N)
-    assert len(commands.status(tmp_path / "b")) == 2
+    assert len(commands.status(tmp_path / "b", trust=True)) == 2
     assert second.simulations.digest() == first.simulations.digest()
     commands.clean(tmp_path / "b", force=True)
 

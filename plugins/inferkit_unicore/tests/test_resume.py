@@ -1,5 +1,6 @@
 """The client goes away and comes back: nothing runs twice, nothing is lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from inferkit_unicore.config import UnicoreConfig
 from unicore_helpers import ROWS, N, interrupt_after, remote_study, settings, slow, wait_for
 
 import inferkit as ik
-from inferkit.errors import ExecutorError
+from inferkit.errors import ConfigError, ExecutorError
 
 JOBS = N // ROWS
 HELPERS = Path(__file__).parent / "helpers.py"
@@ -186,20 +187,51 @@ def test_status_cancel_clean(site, tmp_path, digest, capsys):
     with pytest.raises(KeyboardInterrupt):
         interrupt_after(study, site, JOBS)
     path = tmp_path / "run"
-    states = commands.status(path)
+    states = commands.status(path, trust=True)
     assert [s.rows for s in states] == [ROWS] * JOBS
-    assert commands.main(["status", str(path)]) == 0 and "QUEUED" in capsys.readouterr().out
+    assert commands.main(["status", str(path), "--trust"]) == 0 and "QUEUED" in capsys.readouterr().out
     assert commands.clean(path) == 0  # nothing is collected yet
     assert commands.cancel(path) == JOBS
-    wait_for(lambda: {s.status for s in commands.status(path)} == {"FAILED"})
+    wait_for(lambda: {s.status for s in commands.status(path, trust=True)} == {"FAILED"})
     assert commands.cancel(path) == 0
     site.faults.queue_seconds = 0
     remote_study(site, path, slow).simulate(N)
     assert study.simulations.digest() == digest
     assert commands.main(["clean", str(path)]) == 0
     assert not site.jobs and not list((site.root / "uspaces").iterdir())
-    assert commands.status(path) == []
+    assert commands.status(path, trust=True) == []
     assert commands.main(["status", str(tmp_path)]) == 2
+
+
+def test_status_takes_no_folder_at_its_word(site, tmp_path, monkeypatch, capsys):
+    """A folder names a site and a command that makes a token: neither is used, unless trusted."""
+    from inferkit.commands.cli import main
+
+    monkeypatch.setenv("UNICORE_SITES", str(tmp_path / "sites.toml"))
+    monkeypatch.setenv("UNICORE_TOKEN", "a-token")
+    site.users.tokens["a-token"] = "demouser"
+    remote_study(site, tmp_path / "run", auth="token").simulate(N)
+    # The same, but for a command that somebody put in.
+    told, ran = tmp_path / "run/unicore/site.json", tmp_path / "ran"
+    kept = json.loads(told.read_text())
+    command = {**kept, "config": {**kept["config"], "token_command": f"touch {ran}"}}
+    asked = len(site.requests)
+    told.write_text(json.dumps(command))
+    with pytest.raises(ConfigError, match="no profile of yours says the same"):
+        commands.status(tmp_path / "run")
+    assert main(["status", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr()
+    assert f"{N} of {N} rows" in said.out and "--trust" in said.err and site.https in said.err
+    assert not ran.exists() and len(site.requests) == asked
+    with pytest.raises(ExecutorError, match="gave no token"):
+        commands.status(tmp_path / "run", trust=True)
+    assert ran.exists()
+    # Once a profile of one's own says what the folder says, it is asked.
+    told.write_text(json.dumps(kept))
+    (tmp_path / "sites.toml").write_text(
+        f'[mine]\nurl = "{site.https}"\nca = "{site.ca}"\nauth = "token"\n')
+    assert len(commands.status(tmp_path / "run")) == 2
+    assert main(["status", str(tmp_path / "run")]) == 0
 
 
 def test_cancelled_under_a_running_client(site, tmp_path):
@@ -258,4 +290,3 @@ def test_the_campaign_file_survives_tearing(tmp_path):
     assert entry.url.endswith("/1") and entry.index.tolist() == [1, 2, 3, 7]
     campaign.keep_settings(UnicoreConfig(site="https://h/S/rest/core"), "k" * 32)
     assert Campaign.settings(tmp_path)[1] == "k" * 32
-
