@@ -27,7 +27,15 @@ from inferkit.features import View, flatten
 from inferkit.features.observe import stack
 from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
 from inferkit.simulate import points, run_chunk
-from inferkit.store import UNREADABLE, SentShard, Simulations, Store, write_atomic
+from inferkit.store import (
+    UNREADABLE,
+    SentShard,
+    Simulations,
+    Store,
+    make_folder,
+    write_atomic,
+    writing_to,
+)
 
 STREAM = 1 << 41  # rounds that no store holds
 
@@ -183,7 +191,6 @@ class Plan:
 
     def __init__(self, store: Store, tag: str):
         self.folder = store.path / "rounds"
-        self.folder.mkdir(exist_ok=True)
         self.digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
         self.store = store
         found = sorted(self.folder.glob(f"r*-{self.digest}.npy"))
@@ -194,6 +201,7 @@ class Plan:
 
     def write(self, theta: np.ndarray) -> None:
         """Claim the next number that no other process has, and write the parameters down."""
+        make_folder(self.folder)
         taken = {int(p.name[1:5]) for p in self.folder.glob("r*")} | set(self.store.rounds())
         self.round = max(taken | {0}) + 1
         held = io.BytesIO()
@@ -201,7 +209,8 @@ class Plan:
         told = {"crc": zlib.crc32(held.getvalue()), "plan": self.digest}
         while True:
             try:
-                with (self.folder / f"r{self.round:04d}.claim").open("x") as claim:
+                with (writing_to(self.folder),
+                      (self.folder / f"r{self.round:04d}.claim").open("x") as claim):
                     claim.write(json.dumps(told))
                 break
             except FileExistsError:
