@@ -127,8 +127,9 @@ def test_commands_that_read(read_only, capsys):
     assert "600 rows" in capsys.readouterr().out.replace("600 of 600", "600")
 
 
-@pytest.mark.parametrize("command", [["report", "RUN"], ["resume", "RUN"], ["resume", "RUN", "-n", "900"],
-                                     ["init", "RUN/study/new.toml"], ["report", "RUN", "--figures"],
+@pytest.mark.parametrize("command", [["report", "RUN"], ["report", "RUN", "--figures"],
+                                     ["resume", "RUN"], ["resume", "RUN", "-n", "900"],
+                                     ["init", "RUN/study/new.toml"],
                                      ["plugins", "new", "mine", "--into", "RUN"],
                                      ["demo", "lif", "--path", "RUN/demo"]])
 def test_commands_that_write_say_so(read_only, capsys, command):
