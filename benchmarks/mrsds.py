@@ -92,7 +92,8 @@ def speed(batch: int, rounds: int) -> None:
 def prepared(settings: dict, T: int, R: int, batch: int):
     """Twenty training steps as a function of nothing."""
     import jax
-    from inferkit_mrsds.data import Layout, given_trials
+    from inferkit_mrsds.data import given_trials
+    from inferkit_mrsds.layout import Layout
     from inferkit_mrsds.model.model import Model
     from inferkit_mrsds.train.fit import to_batch
     from inferkit_mrsds.train.loop import Trainer, stages
@@ -159,7 +160,7 @@ def dynamax_states(learn, test, seed: int) -> np.ndarray:
     """States of the test trials by a linear autoregressive HMM on each region's components."""
     import jax
     from dynamax.hidden_markov_model import LinearAutoregressiveHMM
-    from inferkit_mrsds.data import Layout
+    from inferkit_mrsds.layout import Layout
     from inferkit_mrsds.train.start import components
 
     layout = Layout.of(learn, "gaussian", 2)

@@ -93,7 +93,7 @@ def chunk_rate(seconds=10.0):
     """Chunks of one row that costs nothing."""
     s = study(ik.executor("dask", workers=1, threads=2, dashboard="off", window=32), nothing)
     runner = s.executor.build()
-    runner.open(s.job())
+    runner.open(s.running.job())
     try:
         flying, done, k, cpu = 0, 0, 0, 0.0
         end = started = None

@@ -5,10 +5,9 @@ Read this module first: it calls the stages in order, each in a few lines.
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from inferkit import (
     written,
 )
 from inferkit.beside import Beside
-from inferkit.data import Dataset, Job, Trials, trial_range
+from inferkit.data import Dataset, Trials, trial_range
 from inferkit.data.settings import count_of, seed_of, timeout_of
 from inferkit.errors import ConfigError, EstimatorError, names_keywords, unknown_name
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
@@ -34,6 +33,7 @@ from inferkit.plugins import Component, Repeated, chosen, own_simulator, soundne
 from inferkit.posterior import Posterior, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
+from inferkit.running import Running
 from inferkit.store import Simulations, Store, if_possible, make_folder
 
 HELD_OUT = 10
@@ -93,9 +93,8 @@ class Study(Beside):
         self.reporter = Reporter(quiet)
         self._folder, self.from_file = folder, False
         self._posterior: Posterior | None = None
-        self._runner: Any = None
+        self.running = Running(self)
         self._wanted = 0
-        self.may_simulate: int | None = None  # so many new simulations; None: as many as it takes
 
     # -- the stages, in order --------------------------------------------------------------------
 
@@ -119,8 +118,8 @@ class Study(Beside):
             self._keep(self.observed)
             self.check_observed()
             draw = simulate.PriorDraws(self.prior, self.seed)
-            with self._executor():
-                progress = self._run(draw, 0, n, retry_failed, self._after_the_first)
+            with self.running.open():
+                progress = self.running.run(draw, 0, n, retry_failed, self._after_the_first)
         provenance.record(self.path, "simulate", n=n, new=progress.done, seconds=progress.seconds,
                           counts=dict(progress.counts), simulator_seconds=progress.sim_seconds,
                           executor=self.executor.name, notes=sorted(progress.notes),
@@ -142,7 +141,7 @@ class Study(Beside):
             self._posterior.forward = partial(predicted.of_draws, self)
             return self._posterior
         started = time.monotonic()
-        with self.store.writing(), self._executor():
+        with self.store.writing(), self.running.open():
             make_folder(folder)
             self._keep(self.observed if observed is None else observed)
             engine = chosen_one.build().fit(problem)
@@ -175,7 +174,7 @@ class Study(Beside):
     def examine(self, context: diagnose.Context, only: list[str] | None = None) -> diagnose.Checks:
         """The same of a context that is there already; nothing is kept."""
         self.store.refuse_damage()
-        with self.store.writing(needed=False), self._executor():
+        with self.store.writing(needed=False), self.running.open():
             return diagnose.run(context, only)
 
     def checks(self, observed: Any = None) -> diagnose.Checks:
@@ -194,7 +193,7 @@ class Study(Beside):
         self.store.refuse_damage()
         checks = self.checks(observed)
         # The predictive simulations may still have to run.
-        with self.store.writing(needed=False), self._executor():
+        with self.store.writing(needed=False), self.running.open():
             return report.write(file, context, checks, figures)
 
     def _checks_file(self, context: diagnose.Context) -> Path:
@@ -260,13 +259,6 @@ class Study(Beside):
         return provenance.backends(one.spec.package, self.executor.spec.package,
                                    *provenance.used_by(own))
 
-    def job(self) -> Job:
-        reference, spec = self.simulator.reference(), self.executor.spec
-        if "here" in reference and spec.detached:  # type: ignore[attr-defined]
-            raise ConfigError(f"{self.simulator!r} cannot leave this process: {reference['why']}",
-                              fix='executor=ik.executor("local", workers=0)')
-        return Job(reference, self.seed, self.store.key, self.timeout, str(self.path.resolve()))
-
     def context(self, observed: Any = None) -> diagnose.Context:
         """What diagnostics and report look at."""
         return diagnose.Context(self, self.posterior,
@@ -299,15 +291,15 @@ class Study(Beside):
 
     def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
         """Simulate given parameters (n, d) as a stored round of their own."""
-        with self.store.writing(needed=False), self._executor():
+        with self.store.writing(needed=False), self.running.open():
             plan = estimate.Plan(self.store, tag)
             if plan.theta is None or not np.array_equal(plan.theta, theta):
                 plan = estimate.Plan(self.store, f"{tag}-{estimate.digest({'theta': theta})}")
                 if plan.theta is None:
                     plan.write(theta)
             unpacked = self.prior.unpack(plan.theta)
-            self._run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round,
-                      len(theta))
+            self.running.run(lambda index: {k: v[index] for k, v in unpacked.items()}, plan.round,
+                             len(theta))
         return Simulations(self.store, plan.round, stop=len(theta))
 
     def _problem(self, estimator: Component, observed: Any) -> estimate.Problem:
@@ -329,12 +321,12 @@ class Study(Beside):
                                self.store.attempt(0))
         folder = self.path / "fits" / tag
         return estimate.Problem(
-            self.prior if "parameters" in self.has else None, view, self.seed, folder, tag, table,
-            inputs, self.simulator if "simulator" in self.has else None,
-            tuple(getattr(self.built, "parameters", None) or ()), view.outputs,
-            self.log_likelihood, self.reporter.event, self._run, self.job,
-            self.executor, self._spend,
-        )
+            prior=self.prior if "parameters" in self.has else None, view=view, seed=self.seed,
+            folder=folder, tag=tag, simulations=table, observed=inputs,
+            component=self.simulator if "simulator" in self.has else None,
+            parameters=tuple(getattr(self.built, "parameters", None) or ()), outputs=view.outputs,
+            log_likelihood=self.log_likelihood, show=self.reporter.event, executor=self.executor,
+            _run=self.running.run, _job=self.running.job, spend=self.running.spend)
 
     @staticmethod
     def holds_its_model(estimator: Component) -> bool:
@@ -349,42 +341,9 @@ class Study(Beside):
         with if_possible("the study's file is", self.reporter.say):
             written.keep(self, self._wanted or len(self.store.present(0)) or None, observed)
 
-    def _run(self, draw: Callable, round: int, n: int, retry_failed: bool = False,
-             first: Callable[[Progress], None] | None = None) -> Progress:
-        spec: Any = self.simulator.spec
-        if self.may_simulate is not None:
-            self._spend(n - int((self.store.present(round) < n).sum()))
-        return simulate.run(self.store, spec, self._runner, draw, round, n,
-                            self.reporter, retry_failed, first)
-
-    def _spend(self, n: int) -> None:
-        """Take n from the new simulations that may run, where that is limited."""
-        if self.may_simulate is None or n == 0:
-            return
-        if n > self.may_simulate:
-            raise EstimatorError(f"this takes {n:,} new simulations, and {self.may_simulate:,} may run",
-                                 fix="inferkit compare RUN … --simulate 50000")
-        self.may_simulate -= n
-
     def _after_the_first(self, progress: Progress) -> None:
         """What the first rows teach, before many run."""
         for note in progress.notes:
             if soundness.MARK in note:
                 warnings.warn(note, stacklevel=4)
         self.check_observed()
-
-    @contextlib.contextmanager
-    def _executor(self) -> Iterator[None]:
-        """The executor, opened for the length of one call; nested uses share it."""
-        if self._runner is not None or "simulator" not in self.has:
-            yield
-            return
-        self._runner = self.executor.build()
-        self._runner.open(self.job())
-        if note := getattr(self._runner, "note", ""):  # a dashboard's address, say
-            self.reporter.say(note)
-        try:
-            yield
-        finally:
-            runner, self._runner = self._runner, None
-            runner.close()

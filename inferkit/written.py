@@ -17,7 +17,7 @@ import numpy as np
 from inferkit.data import Dataset, Ragged, Trials
 from inferkit.errors import DataError, InferkitError
 from inferkit.features import View
-from inferkit.features.view import choose
+from inferkit.features.chosen import choose
 from inferkit.plugins import by_value, schema
 from inferkit.plugins.code_text import digest_of
 from inferkit.plugins.component import Own, Repeated

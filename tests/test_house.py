@@ -20,7 +20,7 @@ FLOORS = (
     {"diagnose"},
     {"plot"},
     {"report", "builtin", "tryout", "written"},
-    {"beside"},
+    {"beside", "running"},
     {"study"},
     {"commands"},
     {"testing", "__main__"},

@@ -52,13 +52,14 @@ def inferkit_simulators():
 def inferkit_estimators():
     yield EstimatorSpec(
         name="abc-rejection", summary="the nearest simulations, regression-adjusted; amortised",
-        target="inferkit.builtin.abc:ABCRejection", config="inferkit.builtin.abc:RejectionConfig",
+        target="inferkit.builtin.abc.rejection:ABCRejection",
+        config="inferkit.builtin.abc.rejection:RejectionConfig",
         cites=("beaumont2002approximate",),
         improve="accept fewer, accept = 0.002, of more simulations; or npe on the same ones",
     )
     yield EstimatorSpec(
         name="abc-smc", summary="sequential ABC with adaptive distance, for one observation",
-        target="inferkit.builtin.abc:ABCSMC", config="inferkit.builtin.abc:SMCConfig",
+        target="inferkit.builtin.abc.smc:ABCSMC", config="inferkit.builtin.abc.smc:SMCConfig",
         amortised=False, rounds=True, needs_observed=True,
         cites=("beaumont2009adaptive", "prangle2017adapting", "beaumont2002approximate"),
         improve="population = 2000, more generations, a lower min_acceptance",

@@ -141,12 +141,12 @@ def run(study: Study, estimators: list[Any], simulate: int = 0) -> Comparison:
     """
     asked = [_within(chosen("estimator", given), simulate) for given in estimators]
     known = {e.name: _pairs(study, e) for e in asked}  # before any trains
-    say, rows, before = study.reporter.say, [], study.may_simulate
+    say, rows, before = study.reporter.say, [], study.running.limit
     held, allowed = min(CALIBRATION_ROWS, len(study.held_out)), f"{simulate:,}" if simulate else "no"
     say(f"compare: {len(asked)} estimators on {len(study.training):,} stored simulations, scored on "
         f"{held} others ({min(held, BY_CHAINS)} where each needs chains); {allowed} new simulations"
         + ("" if simulate else " (--simulate N for those that need their own)"))
-    study.may_simulate = simulate
+    study.running.limit = simulate
     try:
         for i, estimator in enumerate(asked):
             say(f"{i + 1} of {len(asked)}: {estimator.name}")
@@ -162,7 +162,7 @@ def run(study: Study, estimators: list[Any], simulate: int = 0) -> Comparison:
             [*rows, *(Row.missing(name, "stopped; the same command goes on") for name in left)],
             study.truth, True)
     finally:
-        study.may_simulate = before
+        study.running.limit = before
     return Comparison(rows, study.truth)
 
 

@@ -5,4 +5,6 @@ runs.
 """
 
 from inferkit.estimate.absent import NO_SIMULATOR, NoPrior
-from inferkit.estimate.problem import Plan, Problem, Training, check_pairing, digest, fit_tag
+from inferkit.estimate.pairing import check_pairing
+from inferkit.estimate.plan import Plan
+from inferkit.estimate.problem import Problem, Training, digest, fit_tag

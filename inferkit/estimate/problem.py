@@ -1,41 +1,30 @@
-"""The estimate stage: what an estimator is given, and whether it fits the study at all.
+"""What an estimator is given.
 
 A `Problem` is all that an estimator sees.  Training pairs come from stored simulations through the
 features; new ones through `problem.simulate`, the one way to run the model forward, which goes
-through the executor and lands in the store as a round of its own.  A round's parameters are
-written down before it runs, under the fit and the step that asked for them, so that a fit begun
-again finds its rounds and repeats none.
+through the executor and lands in the store as a round of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from inferkit import plugins, seeds
+from inferkit import seeds
 from inferkit.data import Chunk, Dataset, Job, Output, Parameter
-from inferkit.errors import EstimatorError, StoreError
+from inferkit.errors import EstimatorError
+from inferkit.estimate.plan import Plan
 from inferkit.features import View, flatten
 from inferkit.features.observe import stack
-from inferkit.plugins import Component, EstimatorSpec, SimulatorSpec
+from inferkit.plugins import Component
 from inferkit.simulate import points, run_chunk
-from inferkit.store import (
-    UNREADABLE,
-    SentShard,
-    Simulations,
-    Store,
-    make_folder,
-    write_atomic,
-    writing_to,
-)
+from inferkit.store import SentShard, Simulations
 
 STREAM = 1 << 41  # rounds that no store holds
 
@@ -186,52 +175,6 @@ class Problem:
                           timeout=timeout, noun=step)
 
 
-class Plan:
-    """A round's parameters, written before any of its simulations runs."""
-
-    def __init__(self, store: Store, tag: str):
-        self.folder = store.path / "rounds"
-        self.digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
-        self.store = store
-        found = sorted(self.folder.glob(f"r*-{self.digest}.npy"))
-        self.theta: np.ndarray | None = None
-        if found:
-            self.round = int(found[0].name[1:5])
-            self.theta = _read_plan(found[0])
-
-    def write(self, theta: np.ndarray) -> None:
-        """Claim the next number that no other process has, and write the parameters down."""
-        make_folder(self.folder)
-        taken = {int(p.name[1:5]) for p in self.folder.glob("r*")} | set(self.store.rounds())
-        self.round = max(taken | {0}) + 1
-        held = io.BytesIO()
-        np.save(held, theta)
-        told = {"crc": zlib.crc32(held.getvalue()), "plan": self.digest}
-        while True:
-            try:
-                with (writing_to(self.folder),
-                      (self.folder / f"r{self.round:04d}.claim").open("x") as claim):
-                    claim.write(json.dumps(told))
-                break
-            except FileExistsError:
-                self.round += 1
-        write_atomic(self.folder / f"r{self.round:04d}-{self.digest}.npy", [held.getvalue()])
-        self.theta = theta
-
-
-def _read_plan(file: Path) -> np.ndarray:
-    """A round's parameters, if they are those that were written."""
-    data, claim = file.read_bytes(), file.with_name(f"{file.name[:5]}.claim")
-    try:
-        if claim.exists() and json.loads(claim.read_text())["crc"] != zlib.crc32(data):
-            raise ValueError("it does not match its checksum")
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except UNREADABLE as cause:
-        raise StoreError(f"{file}, the parameters of a round, is damaged: {cause}",
-                         fix=f"delete {file.name} and the shards {file.name[:5]}-*, then run again"
-                         ) from cause
-
-
 def fit_tag(estimator: Component, view: View, observed: Mapping[str, Any] | Dataset | None,
             seed: int, rows: int, attempt: int = 0) -> str:
     """A short digest of what a fit depends on: the name of its folder and of its rounds.
@@ -255,64 +198,3 @@ def _bytes_of(inputs: Mapping[str, Any] | Dataset | None) -> bytes:
         return inputs.digest.encode()
     return b"".join(name.encode() + np.ascontiguousarray(getattr(value, "values", value)).tobytes()
                     for name, value in sorted((inputs or {}).items()))
-
-
-def check_pairing(estimator: EstimatorSpec, simulator: SimulatorSpec, view: View, *,
-                  observed: bool, log_likelihood: bool, trials: bool = False,
-                  has: Set[str] = frozenset({"simulator", "parameters"})) -> None:
-    """Refuse, before anything runs, an estimator that cannot work with this study."""
-    wants = set(estimator.consumes)
-    lacks = []
-    if wants & {"simulations", "simulator"} and has < {"simulator", "parameters"}:
-        lacks.append("a simulator and a prior")
-    elif wants != {"observations"} and "parameters" not in has:
-        lacks.append("a prior of the parameters")
-    if "gradient" in wants and not (simulator.differentiable or log_likelihood):
-        lacks.append(f"a differentiable simulator ({simulator.name!r} is not one) "
-                     "or a log-likelihood of yours")
-    if "log_likelihood" in wants and not log_likelihood:
-        lacks.append("a log-likelihood")
-    if "observations" in wants and not observed:
-        lacks.append("observations")
-    if estimator.needs_observed and not observed:
-        lacks.append("the observation, since it learns the posterior of that one alone")
-    if lacks:
-        unseen = estimator.needs_observed and not observed
-        raise EstimatorError(
-            f"estimator {estimator.name!r} needs {'; '.join(lacks)}",
-            allowed="with this study: " + ", ".join(_usable(simulator, observed, log_likelihood, has)),
-            fix='observed = "data.npz" in the study file, or study.fit(observed=…)' if unseen else None)
-    summarised = view.over_trials  # or an error, where features do not go together
-    combines = estimator.iid or (estimator.sets and view.trials) or wants == {"observations"}
-    if trials and not (combines or summarised):
-        able = [s for s in plugins.registry().all("estimator")
-                if s.iid or s.sets and view.trials]  # type: ignore[attr-defined]
-        raise EstimatorError(
-            f"estimator {estimator.name!r} does not combine several trials of one observation",
-            allowed=", ".join(s.name for s in able) or "none that is installed",
-            fix='features = ["trial_stats"], which summarise them' if view.trials
-            else "ik.Study(trials=…)" if estimator.sets else None)
-    ragged = [o.name for o in view.outputs.values() if o.shape is None]
-    if view.raw and ragged and (trials or "ragged" not in estimator.accepts) and "simulations" in wants:
-        raise EstimatorError(
-            f"estimator {estimator.name!r} cannot take ragged outputs ({', '.join(ragged)})",
-            allowed=", ".join(estimator.accepts), fix='features = ["spike_count", "isi"]')
-
-
-def _usable(simulator: SimulatorSpec, observed: bool, log_likelihood: bool, has: Set[str]
-            ) -> list[str]:
-    names = []
-    for spec in plugins.registry().all("estimator"):
-        wants = set(spec.consumes)  # type: ignore[attr-defined]
-        if wants & {"simulations", "simulator"} and has < {"simulator", "parameters"}:
-            continue
-        if wants != {"observations"} and "parameters" not in has:
-            continue
-        if "gradient" in wants and not (simulator.differentiable or log_likelihood):
-            continue
-        if "log_likelihood" in wants and not log_likelihood:
-            continue
-        if (spec.needs_observed or "observations" in wants) and not observed:  # type: ignore
-            continue
-        names.append(spec.name)
-    return names or ["none that is installed"]

@@ -1,4 +1,4 @@
-"""The posterior: marginals over the prior, pairs, several over each other, arrays over time."""
+"""The posterior: marginals over the prior, pairs, several over each other."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from inferkit.data import Draws
 from inferkit.errors import ConfigError, unknown_name
 from inferkit.plot import style
+from inferkit.plot.panels import contours, correlation, few_ticks, smooth
 from inferkit.posterior import Samples
 
-BINS, PRIOR_DRAWS, TRACES = 40, 20_000, 6
+BINS, PRIOR_DRAWS = 40, 20_000
 
 
 @dataclass
@@ -47,7 +47,7 @@ def pairs(samples: Samples, *, names: Sequence[str] | None = None, prior: Any = 
             for j in range(d):
                 ax = axes[i, j]
                 if i < j:
-                    correlation(ax, shown.draws[:, j], shown.draws[:, i])
+                    correlation(ax, _correlation(shown.draws[:, j], shown.draws[:, i]))
                     continue
                 if i == j:
                     _marginal_of(ax, shown, i, limits[i])
@@ -124,33 +124,6 @@ def compare(several: Mapping[str, Samples], *, names: Sequence[str] | None = Non
             ax.set_visible(False)
         diagonal[0].legend(fontsize=8, handlelength=1.2)
     return axes
-
-
-def latents(draws: Draws, name: str, *, axes: Any = None) -> np.ndarray:
-    """One array of a posterior over time: mean and 90 % band of its first traces."""
-    values = channels(draws, name)[:, :TRACES]
-    time = np.asarray(draws.coords.get("time", np.arange(values.shape[-1])), dtype=float)
-    k = values.shape[1]
-    with style.drawing():
-        axes = style.panels(axes, k, 1, style.WIDTH, 0.6 + 1.2 * k, sharex=True)[:, 0]
-        for i, ax in enumerate(axes):
-            here = np.isfinite(values[:, i]).all(axis=0)  # shorter trials end before the longest
-            low, high = np.quantile(values[:, i][:, here], [0.05, 0.95], axis=0)
-            ax.fill_between(time[here], low, high, color=style.BAND, linewidth=0)
-            ax.plot(time[here], values[:, i][:, here].mean(axis=0), color=style.POSTERIOR)
-            ax.set_ylabel(style.label(f"{name}[{i}]" if k > 1 else name, draws.units.get(name, "")))
-        axes[-1].set_xlabel("time")
-    return axes
-
-
-def channels(draws: Draws, name: str) -> np.ndarray:
-    """(draws, channels, time) of the first trial."""
-    value, dims = draws[name], list(draws.dims[name])
-    if "trial" in dims:
-        value = np.take(value, 0, axis=1 + dims.index("trial"))
-        dims.remove("trial")
-    value = np.moveaxis(value, 1 + dims.index("time"), -1)
-    return value.reshape(len(value), -1, value.shape[-1])
 
 
 # -- what is drawn -------------------------------------------------------------------------------
@@ -268,59 +241,14 @@ def _density(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.histogram(values, edges)[0] / (len(values) * (edges[1] - edges[0]))
 
 
-def smooth(values: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
-
-    return gaussian_filter(values.astype(float), 1.3, mode="reflect")
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else np.nan
 
 
 def region(ax: Any, x: np.ndarray, y: np.ndarray, xlim: tuple, ylim: tuple,
            colour: str = style.POSTERIOR) -> None:
     """Regions that hold 50 and 90 % of the draws; the draws themselves where they are on a line."""
     count, ex, ey = np.histogram2d(x, y, bins=BINS, range=[xlim, ylim])
-    density = smooth(count).T
-    ordered = np.sort(density.ravel())[::-1]
-    held = np.cumsum(ordered) / max(ordered.sum(), 1e-300)
-    levels = [ordered[min(int(np.searchsorted(held, q)), len(held) - 1)] for q in (0.9, 0.5)]
-    levels = [v for v in levels if v > 0]
     ax.set_ylim(ylim)
-    if len(levels) < 2 or levels[0] >= levels[1]:
+    if not contours(ax, ex, ey, smooth(count).T, colour):
         ax.plot(x, y, ".", ms=2, color=colour, alpha=0.4, rasterized=True)
-        return
-    # Out to the edges, so that mass at a bound of the prior is drawn up to it.
-    mx, my = (np.concatenate([e[:1], (e[1:] + e[:-1]) / 2, e[-1:]]) for e in (ex, ey))
-    density = np.pad(density, 1, mode="edge")
-    top = max(density.max(), levels[1]) * 1.001
-    for low, alpha in zip(levels, (0.22, 0.4)):
-        ax.contourf(mx, my, density, [low, top], colors=[colour], alpha=alpha)
-    ax.contour(mx, my, density, levels, colors=[colour], linewidths=1.0)
-
-
-def correlation(ax: Any, x: np.ndarray, y: np.ndarray) -> None:
-    ax.axis("off")
-    if x.std() > 0 and y.std() > 0:
-        r = float(np.corrcoef(x, y)[0, 1])
-        ax.text(0.5, 0.5, f"{r:+.2f}".replace("-", "−"), transform=ax.transAxes, ha="center",
-                va="center", fontsize=11, color=style.INK if abs(r) > 0.3 else style.MUTED)
-
-
-def few_ticks(ax: Any, i: int, j: int, d: int, labels: list[str]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator(3 if d > 3 else 4))
-    ax.set_xlabel(labels[j] if i == d - 1 else "")
-    if i < d - 1:
-        ax.tick_params(labelbottom=False)
-    elif d > 3:
-        ax.tick_params(axis="x", rotation=35)
-    if i > j:
-        ax.yaxis.set_major_locator(MaxNLocator(3 if d > 3 else 4))
-        if j == 0:
-            ax.set_ylabel(labels[i])
-        else:
-            ax.tick_params(labelleft=False)
-    else:
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-        if i == 0 and d > 1:
-            ax.set_title(labels[0])

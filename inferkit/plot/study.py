@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inferkit.plot.calibration import coverage, ranks, tarp
+from inferkit.plot.conditional import conditional
 from inferkit.plot.posterior import marginals, pairs
 from inferkit.plot.predictive import prior_predictive, traces
 from inferkit.plot.training import loss
@@ -24,6 +25,9 @@ class StudyPlots:
 
     def marginals(self, **more: Any) -> Any:
         return marginals(self._samples(), **{"truth": self._study.truth, **more})
+
+    def conditional(self, at: Any = None, **more: Any) -> Any:
+        return conditional(self._study.posterior.conditional(at, self._study.observed), **more)
 
     def traces(self, n: int = 200, **more: Any) -> Any:
         return traces(self._study.posterior.predict(n), self._study.observed, **more)

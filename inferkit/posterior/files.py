@@ -19,7 +19,8 @@ from inferkit.data import Dataset, Output, trial_range
 from inferkit.errors import InferkitError, StoreError
 from inferkit.estimate import NoPrior
 from inferkit.features import View
-from inferkit.features.view import choose, without_axis
+from inferkit.features.chosen import choose
+from inferkit.features.view import without_axis
 from inferkit.plugins import Component
 from inferkit.prior import Prior
 from inferkit.store import UNREADABLE, make_folder, write_atomic

@@ -15,7 +15,8 @@ import numpy as np
 
 from inferkit import seeds
 from inferkit.errors import EstimatorError
-from inferkit.posterior.posterior import Posterior, Samples
+from inferkit.posterior.posterior import Posterior
+from inferkit.posterior.samples import Samples
 
 BELIEVED = 0.7
 

@@ -9,8 +9,7 @@ graph, parents first, so their Jacobians are triangular and log|det| is a sum.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,16 +22,14 @@ from inferkit.prior.config import (
     RESERVED,
     flatten,
     identity,
-    not_a_family,
     read_family,
     written,
 )
-from inferkit.prior.constraints import Acceptance, Constraint, as_constraints, measure, reject
-from inferkit.prior.dependent import Given, Node
+from inferkit.prior.constraints import Acceptance, as_constraints, measure, reject
+from inferkit.prior.dependent import Node
 from inferkit.prior.graph import Graph, rows_of
 from inferkit.prior.layout import Layout
-from inferkit.prior.others import Scipy, frozen_scipy
-from inferkit.prior.record import Record
+from inferkit.prior.parts import checked_name, checked_part, names_read
 
 _OPEN = (1e-300, 1 - 2.0**-53)  # the closed cube's edges would map to infinities
 
@@ -58,9 +55,9 @@ class Prior:
                 f"a prior of {parts!r}", allowed="a dict with at least one parameter",
                 fix='Prior({"a": Uniform(0.0, 1.0)})',
             )  # fmt: skip
-        self.parts = {_name(name): _part(name, part) for name, part in parts.items()}
+        self.parts = {checked_name(name): checked_part(name, part) for name, part in parts.items()}
         self.constraints = as_constraints(constraint)
-        used = _used(self.parts, self.constraints)
+        used = names_read(self.parts, self.constraints)
         values = {k: np.array(v, dtype=np.float64) for k, v in (fixed or {}).items()}
         if both := values.keys() & self.parts.keys():
             raise PriorError(f"{', '.join(sorted(both))}: fixed and in the prior")
@@ -293,34 +290,3 @@ class Prior:
 
     def _repr_html_(self) -> str:
         return summary.html(self)
-
-
-def _name(name: Any) -> str:
-    if isinstance(name, str) and name not in RESERVED and re.fullmatch(r"[^\s\[\]]+", name):
-        return name
-    raise PriorError(
-        f"{name!r} cannot name a parameter",
-        allowed=f"a text without blanks and brackets, and not {' or '.join(RESERVED)}",
-        fix="shape=(3,) makes a vector w, whose elements are w[0], w[1], w[2]",
-    )
-
-
-def _part(name: str, part: Any) -> Any:
-    if isinstance(part, Given):
-        return part.rule if isinstance(part.rule, Record) else part
-    if frozen_scipy(part) and not isinstance(part, Record):
-        return Scipy(part)
-    # Python 3.11 evaluates a protocol's properties, which a family of expressions does not have yet
-    if isinstance(part, type) or not isinstance(part, (Record, Family)):
-        raise not_a_family(name, part)
-    return part
-
-
-def _used(parts: Mapping[str, Any], constraints: Iterable[Constraint]) -> set[str] | None:
-    """The names that anything reads; None where a function may read all."""
-    used = {p for part in parts.values() for p in getattr(part, "parents", ())}
-    for c in constraints:
-        if c.names is None:
-            return None
-        used |= set(c.names)
-    return used

@@ -7,7 +7,7 @@ import numpy as np
 from inferkit.data import Draws
 from inferkit.diagnose import Checks, Context
 from inferkit.plot import style
-from inferkit.plot.posterior import TRACES, channels, latents
+from inferkit.plot.latents import TRACES, channels, latents
 from inferkit.report.section import NARROW, drawn, note, table
 
 

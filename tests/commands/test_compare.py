@@ -73,7 +73,7 @@ def test_no_new_simulation_runs_unless_it_is_asked_for(study):
     assert allowed.status != "-"
     new = sum(stored(study).values()) - sum(before.values())
     assert 0 < new <= 2000
-    assert study.may_simulate is None and study.check()["predictive"].status != "NOT RUN"
+    assert study.running.limit is None and study.check()["predictive"].status != "NOT RUN"
 
 
 def test_what_was_compared_is_kept(study, monkeypatch):
@@ -101,7 +101,7 @@ def test_one_that_is_stopped_tells_what_it_has(study, monkeypatch):
     study.reporter = Reporter(stream=io.StringIO())
     three = [ik.estimator("abc-rejection", accept=a) for a in (0.1, 0.5, 0.2)]
     compared = compare.run(study, three)
-    assert compared.stopped and study.may_simulate is None
+    assert compared.stopped and study.running.limit is None
     assert [np.isfinite(r.log_score) for r in compared.rows] == [True, False, False]
     assert "goes on" in compared.rows[2].reason
     told = study.reporter.stream.getvalue()

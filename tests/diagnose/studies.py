@@ -51,7 +51,7 @@ def gaussian(path, *, dim=3, n=1000, observed=True, truth=True, amortised=True, 
 
 def check(study, *names):
     """(context, checks) of the named diagnostics, or of all."""
-    with study.store.writing(), study._executor():
+    with study.store.writing(), study.running.open():
         context = study.context()
         verdicts = [v for name in names or ALL for v in ALL[name]().run(context)]
     return context, Checks(sorted(verdicts, key=lambda v: ORDER.index(v.status)))

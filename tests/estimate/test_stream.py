@@ -45,7 +45,7 @@ def test_a_step_gives_the_same_rows_again_and_stores_none(tmp_path):
 def test_features_and_trials_are_seen_as_in_stored_rows(tmp_path):
     made = study(tmp_path, lambda theta, rng: theta["a"] + rng.standard_normal(4), trials=5,
                  features=[lambda x: {"mean": x["x"].mean(-1)}])
-    problem = Problem(made.prior, made.view(), 3, tmp_path, "t", made.training, _job=made.job)
+    problem = Problem(made.prior, made.view(), 3, tmp_path, "t", made.training, _job=made.running.job)
     rows = problem.stream(Draws(made.prior), 10, step=0)
     stored = problem.training()
     assert {k: v.shape[1:] for k, v in rows.inputs.items()} == {

@@ -35,7 +35,7 @@ def test_each_observation_has_its_sections(tmp_path, kind):
     observed = each if kind == "listed" else {k: np.stack([o[k] for o in each]) for k in each[0]}
     made = study(tmp_path / "run", observed, truth={"a": 0.2})
     context = made.context()
-    with made.store.writing(), made._executor():
+    with made.store.writing(), made.running.open():
         html, page = written(tmp_path, context, made.checks())
     buttons = re.findall(r'<input type="radio" name="obs" id="obs-(\d)"( checked)?>', html)
     assert buttons == [("0", " checked"), ("1", "")]
@@ -55,7 +55,7 @@ def test_each_observation_has_its_sections(tmp_path, kind):
 def test_what_would_take_long_is_not_simulated_unasked(tmp_path, monkeypatch):
     made = study(tmp_path / "run", {"v": np.full((3, 40), 0.5), "s": np.full((3, 2), 0.5)})
     monkeypatch.setattr(several, "SECONDS", 0.0)
-    with made.store.writing(), made._executor():
+    with made.store.writing(), made.running.open():
         html, _ = written(tmp_path, made.context(), made.checks())
     found = sections(html, "posterior-predictive")
     assert ["Not simulated for this observation" in body for *_, body in found] == [False, True, True]
@@ -64,7 +64,7 @@ def test_what_would_take_long_is_not_simulated_unasked(tmp_path, monkeypatch):
 
 def test_a_menu_is_not_endless(tmp_path):
     made = study(tmp_path / "run", {"v": np.full((15, 40), 0.5), "s": np.full((15, 2), 0.5)})
-    with made.store.writing(), made._executor():
+    with made.store.writing(), made.running.open():
         html, _ = written(tmp_path, made.context(), made.checks())
     assert len(re.findall('type="radio"', html)) == several.MOST == 12
     assert "The first 12 of 15 observations." in html
@@ -72,6 +72,6 @@ def test_a_menu_is_not_endless(tmp_path):
 
 def test_one_observation_has_no_menu(tmp_path):
     made = study(tmp_path / "run", {"v": np.full(40, 0.5), "s": np.full(2, 0.5)})
-    with made.store.writing(), made._executor():
+    with made.store.writing(), made.running.open():
         html, _ = written(tmp_path, made.context(), made.checks())
     assert 'type="radio"' not in html and 'class="obs' not in html

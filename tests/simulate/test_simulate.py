@@ -163,7 +163,7 @@ def test_a_worker_ended_from_outside_is_replaced(tmp_path):
     ended = []
 
     def end_it_once(progress):
-        workers = [w.process for w in s._runner._held if w.process is not None]
+        workers = [w.process for w in s.running.runner._held if w.process is not None]
         if progress.done and workers and not ended:
             workers[0].terminate()
             ended.append(workers[0].pid)
@@ -261,21 +261,21 @@ def test_workers_have_one_thread_and_are_not_forks(tmp_path):
 def test_leaky_workers_are_replaced(tmp_path):
     """32 MB a row leak; a worker that has grown by 200 MB goes."""
     s = study(tmp_path, models.leaky, workers=1, settings={"recycle_growth": "200MB"})
-    s._runner = s.executor.build()
-    s._runner.open(s.job())
+    s.running.runner = s.executor.build()
+    s.running.runner.open(s.running.job())
     try:
         started = []
         from inferkit.data import Chunk
 
         for k in range(6):
             index = np.arange(4 * k, 4 * k + 4)
-            s._runner.submit(Chunk(f"c{k}", 0, index, {"a": index / 100}))
-            (receipt,) = s._runner.wait(60)
+            s.running.runner.submit(Chunk(f"c{k}", 0, index, {"a": index / 100}))
+            (receipt,) = s.running.runner.wait(60)
             assert receipt.counts == {"ok": 4}
             started.append(receipt.rss)
     finally:
-        s._runner.close()
-        s._runner = None
+        s.running.runner.close()
+        s.running.runner = None
     assert max(started) < 6 * 4 * 32e6  # it never held all of what leaked
     assert min(started[1:]) < max(started)
 
@@ -347,7 +347,7 @@ def test_declared_outputs_are_enforced(tmp_path):
 
 def test_a_simulator_that_cannot_be_built_in_the_worker(tmp_path):
     s = study(tmp_path, workers=1)
-    job = s.job()
+    job = s.running.job()
     import dataclasses
 
     from inferkit.data import Chunk

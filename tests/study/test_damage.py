@@ -13,7 +13,7 @@ import pytest
 
 import inferkit as ik
 from inferkit.errors import InferkitError, StoreError
-from inferkit.estimate.problem import Plan
+from inferkit.estimate import Plan
 from inferkit.store import Simulations, Store, compact
 
 
@@ -151,7 +151,7 @@ def test_two_processes_never_claim_one_round(tmp_path):
     """Each waits for the other to be ready, then both plan a round at once."""
     script = textwrap.dedent("""
         import sys, time, pathlib, numpy as np
-        from inferkit.estimate.problem import Plan
+        from inferkit.estimate import Plan
         from inferkit.store import Store
         path, me, other = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
         store = Store.create(path, {"s": 1})

@@ -2,9 +2,10 @@
 
     loss(theta) = mean_j ((s_j(theta) - o_j) / sigma_j)^2
 
-over features j, or over the samples of raw traces, sigma_j being the standard deviation of feature j
-(of all of an output's samples, for raw outputs) over simulations of the prior.  A value undefined on
-one side counts as FAR sds off; a failed simulation is infinitely far.
+over features j, or over the samples of a raw trace, sigma_j being the standard deviation of feature j
+(of all of an output's samples, for raw outputs) over simulations of the prior.  Raw spike trains cost
+1 - Gamma, the coincidence factor (see `coincidence`); of several raw outputs, each counts alike.  A
+value undefined on one side counts as FAR sds off; a failed simulation is infinitely far.
 
 The search runs in the unit cube of the prior's distribution functions, so it never leaves the prior,
 and starts from a Sobol sequence and the best of the stored simulations.  A generation is simulated at
@@ -20,8 +21,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from inferkit.data import Ragged
 from inferkit.errors import ConfigError, EstimatorError
 from inferkit.features import FEATURES, flatten
+from inferkit_brian2.coincidence import gamma
 
 FAR = 10.0
 EDGE = 1e-9
@@ -32,7 +35,8 @@ class OptimiseConfig:
     """method: scipy's differential evolution, or Nevergrad (extra), whose optimiser `optimizer` names.
 
     population: simulations a generation; generations: at most so many; tolerance: stop where the
-    population's losses agree to this share of their mean (differential evolution).
+    population's losses agree to this share of their mean (differential evolution).  window: spikes
+    that are no farther apart coincide, in the unit of their times (of raw spike trains).
     """
 
     method: Literal["differential_evolution", "nevergrad"] = "differential_evolution"
@@ -40,6 +44,7 @@ class OptimiseConfig:
     population: int = 64
     generations: int = 40
     tolerance: float = 0.01
+    window: float = 2.0
 
     def __post_init__(self):
         for name in ("population", "generations"):
@@ -48,6 +53,8 @@ class OptimiseConfig:
                 raise ConfigError(
                     f"optimise: {name} is {getattr(self, name)}", allowed=f"{least} or more"
                 )
+        if not self.window > 0:
+            raise ConfigError(f"optimise: window is {self.window}", allowed="above 0")
 
 
 class Optimise:
@@ -141,7 +148,13 @@ class Search:
         )
         if table is None:
             table = problem.simulate(self.prior.pack(self.prior.sample(config.population, self.rng)))
+        self.window = config.window
         self.scale = scales(table.inputs, table.ok)
+        self.duration = {
+            name: max(np.max(v.values, initial=0.0) for v in (value, self.observed[name]))
+            for name, value in table.inputs.items()
+            if isinstance(value, Ragged)
+        }
         losses = self._losses(table)
         self.first = table.theta[np.argsort(losses, kind="stable")[: config.population // 2]]
         self._keep(table.theta, losses)
@@ -172,20 +185,26 @@ class Search:
             self.loss, self.best = losses[k], theta[k].copy()
 
     def _losses(self, table: Any) -> np.ndarray:
-        parts, weights = [], []
-        for name, value in table.inputs.items():
-            s = flatten({name: value})
-            z = (s - flatten({name: self.observed[name]})) / self.scale[name]
-            both = np.isnan(s) & np.isnan(flatten({name: self.observed[name]}))
-            z = np.where(both, 0.0, np.where(np.isfinite(z), z, FAR))
-            parts.append(np.square(z).sum(1))
-            weights.append(z.shape[1])
-        return np.where(table.ok, np.sum(parts, axis=0) / sum(weights), np.inf)
+        with np.errstate(invalid="ignore"):
+            each = [self._loss(name, value) for name, value in table.inputs.items()]
+        return np.where(table.ok, np.mean(each, axis=0), np.inf)
+
+    def _loss(self, name: str, value: Any) -> np.ndarray:
+        """What one input costs, a number for each row."""
+        if isinstance(value, Ragged):
+            data, duration = self.observed[name][0], max(self.duration[name], self.window)
+            return np.array([1 - gamma(row, data, self.window, duration) for row in value])
+        s, o = flatten({name: value}), flatten({name: self.observed[name]})
+        z = (s - o) / self.scale[name]
+        z = np.where(np.isnan(s) & np.isnan(o), 0.0, np.where(np.isfinite(z), z, FAR))
+        return np.square(z).mean(1)
 
 
 def scales(inputs: Mapping[str, Any], ok: np.ndarray) -> dict[str, np.ndarray]:
     out = {}
     for name, value in inputs.items():
+        if isinstance(value, Ragged):
+            continue
         s = flatten({name: value})[ok]
         with np.errstate(all="ignore"):
             sd = np.nanstd(s, axis=0) if name == FEATURES else np.full(s.shape[1], np.nanstd(s))

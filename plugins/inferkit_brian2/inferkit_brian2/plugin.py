@@ -22,11 +22,11 @@ def inferkit_estimators():
         summary="the best-fitting parameters (a point): differential evolution, Nevergrad",
         target="inferkit_brian2.optimise:Optimise",
         config="inferkit_brian2.optimise:OptimiseConfig",
-        accepts=("features", "arrays"),
+        accepts=("features", "arrays", "ragged"),
         amortised=False,
         rounds=True,
         needs_observed=True,
-        cites=("storn1997differential",),
+        cites=("storn1997differential", "kistler1997reduction"),
     )
 
 

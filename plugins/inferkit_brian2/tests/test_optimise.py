@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from inferkit_brian2.coincidence import coincidences, gamma
 from neurons import lif
 
 import inferkit as ik
@@ -85,3 +86,38 @@ def test_raw_traces_and_what_cannot_be_searched(tmp_path):
     )
     with pytest.raises(EstimatorError, match="continuous"):
         discrete.fit()
+
+
+def test_the_coincidence_factor():
+    rng = np.random.default_rng(0)
+    train = np.cumsum(rng.exponential(20.0, 200) + 5.0)
+    end = train[-1]
+    assert gamma(train, train, 2.0, end) == pytest.approx(1.0, abs=1e-12)
+    assert gamma(train + 1.9, train, 2.0, end) == pytest.approx(1.0, abs=1e-12)
+    by_chance = [gamma(np.sort(rng.uniform(0, end, n)), train, 2.0, end) for n in (150, 250) * 200]
+    assert abs(np.mean(by_chance)) < 0.02
+    # Half of the data's spikes, and none else: c = n = m / 2.
+    half, r = train[::2], 2 * 2.0 * 100 / end
+    assert gamma(half, train, 2.0, end) == pytest.approx((100 - r * 200) / 150 / (1 - r))
+    assert gamma(train[:0], train[:0], 2.0, end) == 1 and gamma(train[:0], train, 2.0, end) == 0
+    assert gamma(np.arange(0, 100, 0.5), np.arange(3.0, 100, 20), 2.0, 100.0) == 0  # everywhere
+    assert coincidences(np.array([1.0, 2.0, 9.0]), np.array([2.5, 2.6, 20.0]), 2.0) == 2  # each once
+
+
+def test_raw_spike_trains_by_coincidence(tmp_path):
+    component = lif(inputs={"I": {"steps": ["0.25 nA"], "onset": "5 ms", "end": "190 ms"}},
+                    duration="200 ms", record=())
+    x = component.build().simulate(
+        {k: np.array([v]) for k, v in TRUTH.items()}, seeds.row_seeds(9, 0, np.arange(1))
+    )
+    prior = ik.Prior({"tau": ik.Uniform(5, 30, unit="ms"), "R": ik.LogNormal(100, 0.3, unit="Mohm")})
+    made = ik.Study(component, prior, path=tmp_path, seed=2, quiet=True,
+                    executor=ik.executor("local", workers=0), observed={"spikes": x["spikes"][0]},
+                    estimator=ik.estimator("optimise", population=32, generations=25, window=2.0))
+    posterior = made.fit()
+    best = component.build().simulate({k: np.r_[v] for k, v in posterior.map().items()},
+                                      np.zeros(1, np.uint64))["spikes"][0]
+    assert posterior.info["loss"] < 0.1 and len(x["spikes"][0]) > 8
+    assert abs(len(best) - len(x["spikes"][0])) <= 1
+    with pytest.raises(ConfigError, match="window is 0"):
+        ik.estimator("optimise", window=0.0)

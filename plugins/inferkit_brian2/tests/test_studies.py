@@ -60,7 +60,7 @@ def test_the_command_of_a_batch_job(tmp_path, compiler):
     folder = tmp_path / "job"
     folder.mkdir()
     for name, data in node.write_batch(
-        here.job(), Chunk("c", 0, np.arange(20), theta), workers=1
+        here.running.job(), Chunk("c", 0, np.arange(20), theta), workers=1
     ).items():
         (folder / name).write_bytes(data)
     environment = dict(os.environ) if compiler else {**os.environ, "PATH": str(tmp_path)}

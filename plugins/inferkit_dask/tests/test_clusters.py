@@ -312,7 +312,7 @@ def test_adaptive_cluster_grows_and_the_window_with_it(tmp_path):
     seen = []
 
     def show(progress):
-        seen.append((s._runner.workers, s._runner.slots))
+        seen.append((s.running.runner.workers, s.running.runner.slots))
 
     s.reporter, show.say = show, lambda text: None
     s.simulate(400)

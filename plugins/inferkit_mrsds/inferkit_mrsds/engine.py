@@ -21,7 +21,8 @@ from inferkit_mrsds.analyse import messages as message_terms
 from inferkit_mrsds.analyse import predict
 from inferkit_mrsds.analyse.messages import Messages
 from inferkit_mrsds.config import MRSDSConfig, program
-from inferkit_mrsds.data import Layout, Trials, given_trials
+from inferkit_mrsds.data import Trials, given_trials
+from inferkit_mrsds.layout import Layout
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train.fit import Fitted, to_batch
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from inferkit_mrsds.data import Layout, given_trials
+from inferkit_mrsds.data import given_trials
+from inferkit_mrsds.layout import Layout
 
 import inferkit as ik
 from inferkit.errors import ConfigError, DataError

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from inferkit_mrsds import data as layouts
 from inferkit_mrsds.analyse.linear import Linear
 from inferkit_mrsds.analyse.messages import ablated, terms
 from inferkit_mrsds.config import MRSDSConfig
+from inferkit_mrsds.data import Trials, given_trials
 from inferkit_mrsds.infer import chain, objective
 from inferkit_mrsds.infer.objective import Knobs, bound
+from inferkit_mrsds.layout import Layout
 from inferkit_mrsds.model.model import Model
 from inferkit_mrsds.train.fit import to_batch
 from scipy import stats
@@ -87,8 +88,8 @@ def linear():
 
 
 def built(c, data):
-    t = layouts.given_trials(data)
-    layout = layouts.Layout.of(t, c.emissions.family, c.d)
+    t = given_trials(data)
+    layout = Layout.of(t, c.emissions.family, c.d)
     S, R, M = layout.shape
     return t, layout, Model.create(jax.random.key(3), c, S, R, M, t.u.shape[-1])
 
@@ -228,7 +229,7 @@ def test_kalman_is_the_dense_gaussian():
     )
     y, u = rng.standard_normal((1, T, N)), rng.standard_normal((1, T, 1))
     y[0, 1, 2] = y[0, 3, :] = np.nan
-    t = layouts.Trials(y, u, np.array([T]), np.zeros(1, int), (3,), {})
+    t = Trials(y, u, np.array([T]), np.zeros(1, int), (3,), {})
     mean, cov = [m.m0], np.zeros((T * D, T * D))
     P = [m.P0]
     for k in range(1, T):
@@ -251,7 +252,7 @@ def test_kalman_is_the_dense_gaussian():
 
 
 def test_em_climbs(linear):
-    t = layouts.given_trials(linear)
+    t = given_trials(linear)
     climbed = [Linear.fit(t, 4, rounds=r).log_likelihood(t).sum() for r in (1, 3, 10)]
     assert climbed[0] < climbed[1] < climbed[2]
 

@@ -137,9 +137,9 @@ def test_the_simulator_is_missing_on_the_node(site, tmp_path):
                      executor=ik.executor("unicore", **settings(site)))
     reference = study.simulator.reference()
     reference["version"] = "99.0"
-    job = study.job()
+    job = study.running.job()
     object.__setattr__(job, "simulator", reference)
-    study.job = lambda: job
+    study.running.job = lambda: job
     study.check_names = lambda: None
     told = fails(study)
     assert "on the node of" in told and "99.0" in told and "in the site's environment" in told

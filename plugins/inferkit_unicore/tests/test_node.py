@@ -141,7 +141,7 @@ def batch(tmp_path):
         folder = tmp_path / "job"
         folder.mkdir(exist_ok=True)
         chunk = Chunk("c", 0, index, draw(index))
-        for name, data in node.write_batch(study.job(), chunk, **settings).items():
+        for name, data in node.write_batch(study.running.job(), chunk, **settings).items():
             (folder / name).write_bytes(data)
         return folder
 

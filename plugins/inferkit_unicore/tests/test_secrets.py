@@ -166,12 +166,12 @@ def test_no_secret_anywhere(site, tmp_path, monkeypatch, caplog, capfd, kind):
     study.simulate(N)
     sessions = list(site.users._sessions)
     runner = study.executor.build()
-    runner.open(study.job())
+    runner.open(study.running.job())
     runner._connect()
     kept = runner._site
     texts += [repr(o) for o in (study.executor, study.executor.config, runner, kept, kept.who,
                                 kept.transport, vars(runner))]
-    texts.append(str(study.executor.to_config()) + str(study.job()))
+    texts.append(str(study.executor.to_config()) + str(study.running.job()))
     for thing in (runner, kept, kept.who, kept.transport, kept.client):
         with pytest.raises(Exception) as refused:  # noqa: PT011, B017
             pickle.dumps(thing)

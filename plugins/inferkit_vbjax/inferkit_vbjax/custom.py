@@ -73,21 +73,24 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
 
     parameters: name -> default, a number or an array.  initial: the beginning (states, nodes).
     states: names of the rows of x ("x0", "x1", … where left out).  noise: the standard deviation's
-    default for noise.sigma, added to the states in `noisy` (all, where left out).  positive: states
-    kept at 0 or above.  monitors: as in `NetworkConfig`; every state at each step, where left out.
-    dt, duration, transient: in the network's own unit of time.  weights (to, from) of the edges, and
-    `sent`, the states that they carry (all, where left out); with lengths it takes length / speed,
-    rounded to steps.  held: what arrives is the same in both of Heun's stages, as in TVB.
+    default for noise.sigma, added to the states in `noisy` (all, where left out); or f(x, p), which
+    gives it for (states, nodes), or what broadcasts to them.  positive: states kept at 0 or above.
+    monitors: as in `NetworkConfig`; every state at each step, where left out.  dt, duration,
+    transient: in the network's own unit of time.  weights (to, from) of the edges, and `sent`, the
+    states that they carry (all, where left out); with lengths it takes length / speed, rounded to
+    steps.  held: what arrives is the same in both of Heun's stages, as in TVB.
     """
 
     def __init__(self, network: Callable, parameters: Mapping[str, Any], *, initial: Any,
-                 dt: float = 0.1, duration: float = 10.0, transient: float = 0.0, noise: float = 0.0,
+                 dt: float = 0.1, duration: float = 10.0, transient: float = 0.0,
+                 noise: float | Callable = 0.0,
                  states: Sequence[str] = (), noisy: Sequence[str] | None = None,
                  positive: Sequence[str] = (), monitors: Sequence[Monitor] = (),
                  weights: Any = None, lengths: Any = None, speed: float = 3.0,
                  sent: Sequence[str] = (), held: bool = False, method: str = "heun", batch: int = 64,
                  precision: str = "float32"):
         self.network, self.__name__ = network, network.__name__
+        self.noise = noise if callable(noise) else None
         weights, lengths = (m if m is None else connectome.read_matrix(m, None, what, what).tolist()
                             for m, what in ((weights, "weights"), (lengths, "lengths")))
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "network")}
@@ -101,27 +104,29 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
         for name in parameters:
             if "." in name:
                 raise ConfigError(f"parameter {name!r} has a dot in its name")
-        FieldConfig(dt=dt, duration=duration, transient=transient, batch=batch, sigma=noise)  # checked
+        sigma = 1.0 if callable(noise) else noise
+        FieldConfig(dt=dt, duration=duration, transient=transient, batch=batch, sigma=sigma)  # checked
         nodes = start.shape[1]
         self.shapes = {k: np.shape(v) for k, v in parameters.items()}
-        values = {**parameters, **({"noise.sigma": noise} if noise else {})}
+        values = {**parameters, **({"noise.sigma": noise} if noise and not callable(noise) else {})}
         values |= {f"initial.{s}": row for s, row in zip(states, start)}
         self.parameters = tuple(Parameter(k, np.shape(v), "", np.asarray(v, float).tolist())
                                 for k, v in values.items())
         edges, lags = self._edges(weights, lengths, speed, sent, nodes, dt)
         mass = Mass(self._drift, dict.fromkeys(states, 0.0), {},
-                    {s: lambda x, s=s: x[s] for s in edges}, "", tuple(states), noise, tuple(positive))
+                    {s: lambda x, s=s: x[s] for s in edges}, "", tuple(states), sigma, tuple(positive))
         steps, before = max(1, whole(duration / dt)), whole(transient / dt)
         watch = Watch(tuple(monitors) or tuple(Monitor("subsample", of=s, name=s) for s in states),
                       mass, nodes, dt, steps, before, precision)
         self.outputs = watch.outputs
         self.plan = Plan(mass, nodes, edges, lags, "linear", dt, method == "heun", before, watch.steps,
                          watch.frame, tuple(states if noisy is None else noisy), watch.start, None,
-                         None, np.dtype(precision), held=held)
+                         None, np.dtype(precision), held=held,
+                         sizes=self._sizes if self.noise else None)
         widths = {p.name: int(np.prod(p.shape, dtype=int)) for p in self.parameters}
         self.batches = Batches(self.plan, self.parameters, self.outputs, who=f"{network.__name__}()",
-                               stochastic=noise > 0, batch=batch, precision=precision, widths=widths)
-        self.batch_size, self.stochastic = batch, noise > 0
+                               stochastic=sigma > 0, batch=batch, precision=precision, widths=widths)
+        self.batch_size, self.stochastic = batch, sigma > 0
         self._check(start)
 
     def _edges(self, weights: Any, lengths: Any, speed: float, sent: Sequence[str], nodes: int,
@@ -144,31 +149,54 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
 
     def _drift(self, x: Mapping[str, Any], c: Any, p: Mapping[str, Any]) -> dict[str, Any]:
         def one(stacked, own, arrived):
-            return jnp.asarray(self.network(stacked, Values(own), *([arrived] if arrived else [])))
+            return jnp.asarray(self.network(stacked, own, *([arrived] if arrived else [])))
 
+        return dict(zip(self.states, self._by_row(one, x, p, dict(c))))
+
+    def _sizes(self, x: Mapping[str, Any], p: Mapping[str, Any]) -> dict[str, Any]:
+        def one(stacked, own):
+            return jnp.broadcast_to(self.noise(stacked, own), stacked.shape)
+
+        return dict(zip(self.states, self._by_row(one, x, p)))
+
+    def _by_row(self, one: Callable, x: Mapping[str, Any], p: Mapping[str, Any], *more: Any) -> Any:
+        """one(x (states, nodes), parameters, …) for each row, rows last."""
         stacked = jnp.stack([x[s] for s in self.states])  # JAX sorts the keys of a dict it carries
         rows = stacked.shape[-1]
         mine = {k: jnp.broadcast_to(p[k], (*p[k].shape[:-1], rows)).reshape(*shape, rows)
                 for k, shape in self.shapes.items()}
-        d = jax.vmap(one, in_axes=-1, out_axes=-1)(stacked, mine, dict(c))
-        return dict(zip(self.states, d))
+        return jax.vmap(lambda s, own, *m: one(s, Values(own), *m), in_axes=-1, out_axes=-1)(
+            stacked, mine, *more)
 
     def _check(self, start: np.ndarray) -> None:
         """The network's own mistakes, told in its own shapes."""
         own = Values({k: jnp.asarray(p.default) for k, p in
                       ((p.name, p) for p in self.parameters) if k in self.shapes})
         arrived = {s: jnp.zeros(start.shape[1]) for s in self.plan.weights}
-        told = f"{self.network.__name__}(x, p{', arrived' if arrived else ''})"
+        shape = jnp.shape(start)
+        self._tried(self.network, f"(x, p{', arrived' if arrived else ''})", start, own,
+                    *([arrived] if arrived else []), fits=lambda made: made == shape,
+                    allowed=f"{shape}, that of x")
+        if self.noise is not None:
+            self._tried(self.noise, "(x, p)", start, own, allowed=f"what broadcasts to {shape}",
+                        fits=lambda made: np.broadcast_shapes(made, shape) == shape)
+
+    @staticmethod
+    def _tried(function: Callable, call: str, start: np.ndarray, *more: Any, fits: Callable,
+               allowed: str) -> None:
+        told = f"{function.__name__}{call}"
         try:
-            made = jax.eval_shape(lambda: jnp.asarray(self.network(
-                jnp.asarray(start), own, *([arrived] if arrived else []))))
+            made = jax.eval_shape(lambda: jnp.asarray(function(jnp.asarray(start), *more))).shape
         except Exception as cause:
-            where = inspect.getsourcefile(self.network) or "your code"
+            where = inspect.getsourcefile(function) or "your code"
             raise ConfigError(f"{told} in {where} fails on x of shape "
                               f"{start.shape}: {type(cause).__name__}: {cause}") from cause
-        if made.shape != start.shape:
-            raise ConfigError(f"{told} returned shape {made.shape}",
-                              allowed=f"{start.shape}, that of x")
+        try:
+            right = fits(made)
+        except ValueError:  # shapes that do not broadcast
+            right = False
+        if not right:
+            raise ConfigError(f"{told} returned shape {made}", allowed=allowed)
 
     def simulate(self, theta: Mapping[str, Any], seeds: np.ndarray) -> dict[str, np.ndarray]:
         return self.batches.simulate(theta, seeds)
@@ -184,9 +212,11 @@ class own:  # noqa: N801 - called like a function: it makes a simulator of one
 
 
 def _listed(value: Any) -> Any:
-    """Arrays as lists, which a repr shows whole."""
+    """Arrays as lists, which a repr shows whole; functions, whose code counts by itself, as names."""
     if isinstance(value, Mapping):
         return {k: _listed(v) for k, v in value.items()}
+    if callable(value):
+        return value.__name__
     return value.tolist() if hasattr(value, "tolist") else value
 
 

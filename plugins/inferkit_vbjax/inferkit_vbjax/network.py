@@ -2,9 +2,11 @@
 
     dx_i = f(x_i, c_i, p) dt + sigma dW_i,      c_i = k sum_j w_ij s_j(t - lag_ij)
 
-Heun (additive noise, so Ito and Stratonovich agree), with n = sigma sqrt(dt) z:
+Heun, with n = sigma sqrt(dt) z:
 
     y = x + dt f(x) + n,        x' = x + dt / 2 (f(x) + f(y)) + n
+
+A sigma that depends on the state is that of x, at the beginning of the step, in both stages (Ito).
 
 Lags are whole steps, length / speed / dt rounded as TVB rounds.  A ring holds the sources of the last
 steps.  In Heun's second stage the coupling is computed again, one step further (edges of lag 0 see y),
@@ -55,6 +57,7 @@ class Plan:
     dtype: Any
     local: Callable[[Any], Callable] | None = None  # a field's coupling of p, in the weights' place
     held: bool = False  # the coupling is the same in both of Heun's stages
+    sizes: Callable[[Any, Any], Mapping[str, Any]] | None = None  # of noise, by x and p, by noisy state
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -84,7 +87,12 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
     x = {s: jnp.broadcast_to(p[f"initial.{s}"], (plan.nodes, rows)).astype(plan.dtype)
          for s in plan.mass.states}
     couple, delayed = _coupling(plan, p)
-    scale = None if noise is None else p["noise.sigma"] * np.sqrt(plan.dt).astype(plan.dtype)
+    root = np.sqrt(plan.dt).astype(plan.dtype)
+
+    def sizes(x):
+        if plan.sizes is not None:
+            return {s: root * size for s, size in plan.sizes(x, own).items()}
+        return dict.fromkeys(plan.noisy, p["noise.sigma"] * root)
 
     def slope(x, c, t):
         d = plan.mass.drift(x, c, own)
@@ -102,7 +110,8 @@ def run(plan: Plan, p: Mapping[str, Any], noise: Noise | None, rows: int, block:
         kick = {}
         if noise is not None:
             words, normals = ahead
-            kick = {s: scale * z for s, z in zip(plan.noisy, normals)}
+            size = sizes(x)
+            kick = {s: size[s] * z for s, z in zip(plan.noisy, normals)}
             ahead = noise.words(t + 2), noise.normals(words)
         c = couple(x, arrived)
         d1 = slope(x, c, t)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import namedtuple
 
 import cloudpickle
 import inferkit_vbjax as iv
@@ -62,6 +63,47 @@ def test_noise_is_the_parameter_s():
     rows = sim.simulate({"noise.sigma": np.r_[1e-9, 0.2, 0.2]}, np.array([1, 1, 2]))["V"]
     np.testing.assert_allclose(rows[0], make().simulate({}, np.zeros(1))["V"][0], atol=1e-6)
     assert np.abs(rows[1] - rows[2]).max() > 0.05
+
+
+def sized(x, p):
+    return p.a * jnp.abs(x) + jnp.asarray([[0.0], [0.1]])
+
+
+def test_noise_that_depends_on_the_state_is_vbjax_s(vb):
+    """The same normals, and the size of the state at the beginning of a step."""
+    sim = iv.own(network, {"eta": -5.0, "a": 0.05}, initial=START, states=("r", "V"), duration=2.0,
+                 positive=("r",), dt=0.01, noise=sized, precision="float64", batch=4)
+    assert sim.stochastic and "noise.sigma" not in {p.name for p in sim.parameters}
+    with jax.enable_x64(True):
+        f, shape = sim.jax_latent()
+        z = jax.random.normal(jax.random.key(1), shape)
+        ours = f({"eta": -4.6, "a": 0.2}, z)
+
+        def theirs_network(x, p):
+            return vb.mpr_dfun(x, 0.03 * x.sum(axis=1)[:, None] * jnp.ones((2, NODES)), p[0])
+
+        _, loop = vb.make_sde(0.01, theirs_network, lambda x, p: sized(x, p[1]),
+                              adhoc=vb.mpr_r_positive)
+        p = (vb.mpr_default_theta._replace(eta=-4.6), namedtuple("P", "a")(0.2))
+        theirs = np.asarray(loop(jnp.asarray(START), z, p))
+    np.testing.assert_allclose(ours["r"], theirs[:, 0], rtol=1e-9)
+    np.testing.assert_allclose(ours["V"], theirs[:, 1], rtol=1e-9)
+
+
+def test_noise_by_a_function_travels_counts_and_is_by_row():
+    def other(x, p):
+        return 1.1 * sized(x, p)
+
+    def of(noise):
+        return iv.own(network, {"eta": -5.0, "a": 0.05}, initial=START, states=("r", "V"),
+                      positive=("r",), duration=1.0, dt=0.01, noise=noise, batch=4)
+
+    rows = of(sized).simulate({"a": np.r_[0.0, 0.05, 0.4]}, np.array([1, 1, 1]))["r"]
+    again = cloudpickle.loads(cloudpickle.dumps(of(sized))).simulate({"a": np.r_[0.4]}, np.ones(1))["r"]
+    np.testing.assert_array_equal(again[0], rows[2])
+    assert np.abs(rows[0] - rows[2]).max() > 10 * np.abs(rows[0] - rows[1]).max() > 0
+    assert own_simulator(of(sized)).identity() == own_simulator(of(sized)).identity()
+    assert own_simulator(of(sized)).identity() != own_simulator(of(other)).identity()
 
 
 def test_gradients():
@@ -175,7 +217,9 @@ def test_from_a_study_file(tmp_path):
     (wired, {"weights": W[:3, :3]}, "3 nodes"), (wired, {"weights": W, "sent": ("q",)}, "'q'"),
     (wired, {"weights": W, "lengths": -LENGTHS}, "0 or more"),
     (wired, {"weights": W, "lengths": LENGTHS, "speed": 0.0}, "speed"),
-    (network, {"weights": W}, "arrived"), (wired, {}, "arrived")])
+    (network, {"weights": W}, "arrived"), (wired, {}, "arrived"),
+    (network, {"noise": lambda x, p: x[0, :4]}, "what broadcasts"),
+    (network, {"noise": lambda x, p: p.q}, "no parameter 'q'")])
 def test_errors_say_what_is_wrong(function, settings, says):
     with pytest.raises(ConfigError, match=says):
         make(function, **settings)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 PAGE = Path(__file__).parents[3] / "docs/vbjax.md"
+MIGRATION = PAGE.with_name("vbjax_migration.md")
 
 
 def test_the_tutorials(tmp_path, monkeypatch):
@@ -34,3 +35,13 @@ def test_the_sweep_file(tmp_path, monkeypatch):
     file = schema.build(grid.SweepFile, told, "page")
     assert [len(schema.build(grid.Axis, a if isinstance(a, dict) else {"values": a}, k).points(k))
             for k, a in file.grid.items()] == [12, 12, 3]
+
+
+def test_both_sides_of_the_migration_page_agree(vb):
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", MIGRATION.read_text(), re.DOTALL):
+        exec(block, space)  # noqa: S102
+    for state, theirs in zip(("r", "V"), np.moveaxis(np.asarray(space["old"]), 1, 0)):
+        np.testing.assert_allclose(space["new"][state][0], theirs, atol=1e-6)
+    named = set(re.findall(r"\bvb\.(\w+)", MIGRATION.read_text()))
+    assert not {name for name in named if not hasattr(vb, name)}

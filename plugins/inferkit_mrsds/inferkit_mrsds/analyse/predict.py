@@ -11,7 +11,8 @@ import numpy as np
 
 from inferkit.errors import DataError
 from inferkit_mrsds.analyse import draws as compiled
-from inferkit_mrsds.data import Trials, seen
+from inferkit_mrsds.data import Trials
+from inferkit_mrsds.layout import seen
 from inferkit_mrsds.model.model import Model
 
 if TYPE_CHECKING:

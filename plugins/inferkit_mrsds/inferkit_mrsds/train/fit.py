@@ -16,7 +16,8 @@ import numpy as np
 from inferkit.errors import EstimatorError
 from inferkit.store import write_atomic
 from inferkit_mrsds.config import MRSDSConfig, program
-from inferkit_mrsds.data import Layout, Trials, split
+from inferkit_mrsds.data import Trials, split
+from inferkit_mrsds.layout import Layout
 from inferkit_mrsds.model.model import Batch, Model
 from inferkit_mrsds.train import start
 from inferkit_mrsds.train.loop import (

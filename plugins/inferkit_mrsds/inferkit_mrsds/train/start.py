@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from inferkit_mrsds.data import Layout, Trials, seen
+from inferkit_mrsds.data import Trials
+from inferkit_mrsds.layout import Layout, seen
 from inferkit_mrsds.model.model import Model
 
 SMOOTHING = 2.0

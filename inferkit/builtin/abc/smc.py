@@ -1,14 +1,7 @@
-"""Approximate Bayesian computation: rejection, and sequential Monte Carlo with adaptive distance.
+"""Sequential Monte Carlo: a population moves towards smaller tolerances (Beaumont et al. 2009).
 
-Both accept parameters whose simulated inputs s lie near the observed ones o,
-
-    d(s, o)^2 = sum_j ((s_j - o_j) / sigma_j)^2,     sigma_j = MAD of input j over simulations.
-
-**Rejection** keeps the nearest share of the stored simulations of the prior.
-
-**SMC** moves a population of N weighted particles towards smaller tolerances (Beaumont et al. 2009;
-adaptive distance, Prangle 2017).  All moves happen in the prior's unconstrained space, where no
-proposal can leave the support.  Generation t: sigma from all proposals of generation t-1;
+N weighted particles move in the prior's unconstrained space, where no proposal can leave the support,
+under a distance that adapts (Prangle 2017).  Generation t: sigma from all proposals of generation t-1;
 eps_t = a quantile of the population's distances; propose u ~ sum_j W_j N(u_j, Cov_W(u)), simulate,
 accept where d <= eps_t, until N are accepted and their effective size 1 / sum_i W_i^2 is N/2, or
 `ENOUGH`; weights
@@ -18,22 +11,25 @@ accept where d <= eps_t, until N are accepted and their effective size 1 / sum_i
 Generation 0 is made of the stored simulations of the prior.  A few heavy weights stand for few draws,
 and the width that they show is too small: what the last generation is worth, and how far it moved from
 the one before, is in `info`, for the verdict on training.
-
-**Regression adjustment** (Beaumont et al. 2002): accepted particles are moved to where they would
-be had they given just o, u* = u + B (o - s), B by least squares weighted with w (1 - d^2/eps^2).
-
-An input that is NaN on one side only counts as far away; failed simulations are never accepted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from inferkit.builtin.abc.particles import (
+    Distance,
+    Particles,
+    Population,
+    adjust,
+    refuse_discrete,
+    usable,
+)
 from inferkit.errors import ConfigError, EstimatorError
-from inferkit.estimate import Problem, Training
+from inferkit.estimate import Problem
 from inferkit.features import flatten
 from inferkit.protocols import Prior
 
@@ -41,21 +37,6 @@ ENOUGH = 200
 """An effective size that a generation need not exceed."""
 MOST = 4
 """A generation is so many times its population at most, whatever its effective size."""
-FAR = 10.0
-"""Scaled distance of an input that is undefined on one side only."""
-
-
-@dataclass(frozen=True)
-class RejectionConfig:
-    """accept: the share of simulations to keep; minimum: at least so many; adjust: regression."""
-
-    accept: float = 0.01
-    minimum: int = 200
-    adjust: Literal["linear", "none"] = "linear"
-
-    def __post_init__(self):
-        if not 0 < self.accept <= 1:
-            raise ConfigError(f"abc-rejection: accept is {self.accept}", allowed="between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -82,51 +63,6 @@ class SMCConfig:
             raise ConfigError(f"abc-smc: quantile is {self.quantile}", allowed="between 0 and 1")
 
 
-class Distance:
-    """Scaled Euclidean distance to one observation."""
-
-    def __init__(self, inputs: np.ndarray, observed: np.ndarray):
-        median = np.nanmedian(inputs, axis=0)
-        scale = 1.4826 * np.nanmedian(np.abs(inputs - median), axis=0)
-        # An input with no spread by MAD (mostly zero counts) falls back on its sd.
-        spread = np.nanstd(inputs, axis=0)
-        self.scale = np.where(scale > 0, scale, np.where(spread > 0, spread, 1.0))
-        self.observed = observed
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        z = (inputs - self.observed) / self.scale
-        undefined = np.isnan(inputs)
-        z = np.where(undefined & np.isnan(self.observed), 0.0, np.where(np.isnan(z), FAR, z))
-        return np.sqrt((z**2).sum(axis=1))
-
-
-@dataclass
-class Population:
-    """Weighted particles in unconstrained space with their inputs and distances."""
-
-    u: np.ndarray
-    weights: np.ndarray
-    inputs: np.ndarray
-    distance: np.ndarray
-
-    @property
-    def ess(self) -> float:
-        return float(1.0 / (self.weights**2).sum())
-
-
-class Particles:
-    """A posterior as weighted draws of one observation."""
-
-    def __init__(self, theta: np.ndarray, weights: np.ndarray, info: dict):
-        self.theta, self.weights, self.info = theta, weights, info
-
-    def sample(self, n: int, x: Any, rng: np.random.Generator) -> np.ndarray:
-        return self.theta[rng.choice(len(self.theta), n, p=self.weights)]
-
-    def state(self) -> tuple[dict, dict]:
-        return {"theta": self.theta, "weights": self.weights}, {"info": self.info}
-
-
 class ABCSMC:
     def __init__(self, config: SMCConfig | None = None):
         self.config = config or SMCConfig()
@@ -144,7 +80,7 @@ class ABCSMC:
         if len(last) < size:
             more = prior.pack(prior.sample(2 * size, problem.rng(0)))
             last = problem.simulate(more)
-        inputs, u = _usable(last, prior)
+        inputs, u = usable(last, prior)
         if len(u) < 10:
             raise EstimatorError(f"only {len(u)} of {len(last)} simulations did not fail",
                                  fix="inferkit check study.toml")
@@ -198,7 +134,7 @@ class ABCSMC:
                 return None, np.concatenate(seen) if seen else population.inputs, used
             u = propose(population, root, prior, size, problem.rng(t, len(seen)))
             rows = problem.simulate(prior.from_unconstrained(u)[0])
-            s, kept = _usable(rows, prior)
+            s, kept = usable(rows, prior)
             near = distance(s) <= eps
             accepted.append(kept[near])
             inputs.append(s[near])
@@ -214,50 +150,6 @@ class ABCSMC:
                     return found, np.concatenate(seen), used
                 wanted = int(np.clip(count * enough / found.ess, count + 1, MOST * n))
             size = int(np.clip(1.1 * (wanted - count) / rate, 64, 20_000))
-
-
-class Nearest:
-    """Rejection ABC: stored simulations, the nearest of which are the posterior of any x."""
-
-    def __init__(self, u: np.ndarray, inputs: np.ndarray, prior: Prior, config: RejectionConfig):
-        self.u, self.inputs, self.prior, self.config = u, inputs, prior, config
-        self.info = {"simulations": len(u)}
-
-    def particles(self, x: Any) -> Particles:
-        observed = flatten({k: np.asarray(v)[None] for k, v in x.items()})[0]
-        d = Distance(self.inputs, observed)(self.inputs)
-        k = min(len(d), max(self.config.minimum, int(self.config.accept * len(d))))
-        near = np.argsort(d, kind="stable")[:k]
-        population = Population(self.u[near], np.full(k, 1 / k), self.inputs[near], d[near])
-        u, weights = population.u, population.weights
-        if self.config.adjust == "linear":
-            u, weights = adjust(population, observed)
-        return Particles(self.prior.from_unconstrained(u)[0], weights, {})
-
-    def sample(self, n: int, x: Any, rng: np.random.Generator) -> np.ndarray:
-        return self.particles(x).sample(n, x, rng)
-
-    def state(self) -> tuple[dict, dict]:
-        config = {"accept": self.config.accept, "minimum": self.config.minimum,
-                  "adjust": self.config.adjust}
-        return {"u": self.u, "inputs": self.inputs}, config
-
-
-class ABCRejection:
-    def __init__(self, config: RejectionConfig | None = None):
-        self.config = config or RejectionConfig()
-
-    @staticmethod
-    def restore(arrays: dict, meta: dict, prior: Prior) -> Nearest:
-        return Nearest(arrays["u"], arrays["inputs"], prior, RejectionConfig(**meta))
-
-    def fit(self, problem: Problem) -> Nearest:
-        refuse_discrete(problem.prior, "abc-rejection")
-        inputs, u = _usable(problem.training(), problem.prior)
-        if len(u) < 10:
-            raise EstimatorError(f"only {len(u)} simulations did not fail",
-                                 fix="inferkit check study.toml")
-        return Nearest(u, inputs, problem.prior, self.config)
 
 
 def propose(population: Population, root: np.ndarray, prior: Prior, n: int,
@@ -292,26 +184,6 @@ def importance(u: np.ndarray, previous: Population, root: np.ndarray, prior: Pri
     return w / w.sum()
 
 
-def adjust(population: Population, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Linear regression adjustment in unconstrained space; see the module's docstring."""
-    eps = population.distance.max()
-    kernel = 1 - (population.distance / eps) ** 2 if eps > 0 else np.ones(len(population.u))
-    weights = population.weights * np.maximum(kernel, 0)
-    weights = weights / weights.sum()
-    spread = population.inputs.std(axis=0)
-    use = np.isfinite(population.inputs).all(0) & np.isfinite(observed) & (spread > 0)
-    ess = 1 / (weights**2).sum()
-    if use.sum() == 0 or ess < 2 * (use.sum() + 1):  # too few particles to learn the slope
-        return population.u, population.weights
-    s = (population.inputs[:, use] - observed[use]) / spread[use]
-    design = np.column_stack([np.ones(len(s)), s])
-    root = np.sqrt(weights)[:, None]
-    # A touch of ridge keeps nearly collinear features from throwing particles far off.
-    gram = (design * root).T @ (design * root) + 1e-8 * np.eye(design.shape[1])
-    slope = np.linalg.solve(gram, (design * root).T @ (population.u * root))[1:]
-    return population.u - s @ slope, weights
-
-
 def _moved(last: tuple[np.ndarray, np.ndarray], before: tuple[np.ndarray, np.ndarray]
            ) -> dict[str, float]:
     """How far the posterior moved in the last generation, beyond three times the draws' own error.
@@ -330,19 +202,6 @@ def _moved(last: tuple[np.ndarray, np.ndarray], before: tuple[np.ndarray, np.nda
 def _moments(u: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     mean = weights @ u
     return mean, np.sqrt(weights @ (u - mean) ** 2) + 1e-300, float(1 / (weights**2).sum())
-
-
-def refuse_discrete(prior: Prior, name: str) -> None:
-    discrete = np.asarray(getattr(prior, "discrete", False))
-    if discrete.any():
-        which = [n for n, d in zip(prior.names, discrete) if d]
-        raise EstimatorError(f"{name} moves particles in continuous space; {', '.join(which)} "
-                             "is discrete", fix="a study for each value, or an estimator that takes it")
-
-
-def _usable(rows: Training, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and unconstrained parameters of the rows that did not fail."""
-    return rows.flat[rows.ok], prior.to_unconstrained(rows.theta[rows.ok])
 
 
 def _root(cov: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Approximate Bayesian computation: parameters whose simulated inputs lie near the observed ones."""
