@@ -1,28 +1,35 @@
 """What grows with the number of simulations, and how fast each part is: numbers for docs/scaling.md.
 
     python benchmarks/scaling.py [largest exponent]        # 6: up to a million rows
+    python benchmarks/scaling.py shards [100000]           # parts 5 and 6 alone
 
 1  the client's memory while the simulations stream through Dask
 2  cost from 10^2 rows on: local and Dask
 3  how many chunks a second the Dask path carries, and what one costs the client
 4  the store: shards a second, finding what is there, opening a finished run
+5  so many shards of a single row each under `ulimit -n 256`: every stage's time, memory, descriptors
+6  10,000 rows of 10 s each, by a clock that says so: how many files there are at most, and are left
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import resource
 import shutil
 import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 
 import inferkit as ik
 from inferkit.data import Chunk
-from inferkit.store import Rows, Simulations, Store
+from inferkit.simulate import PriorDraws, chunk, driver
+from inferkit.store import Rows, Simulations, Store, compact, files
 
 
 def rows_10us(theta, seeds):
@@ -132,8 +139,96 @@ def store_rate(rows=1000, shards=1000):
           f"{opened:.2f} s", flush=True)
 
 
+def noisy(theta, rng):
+    return theta["a"] + 0.1 * rng.standard_normal(2)
+
+
+class Watched:
+    """Prints each step's seconds, CPU seconds, and the process's peak memory and most descriptors."""
+
+    def __init__(self):
+        self.most = 0
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self):
+        while True:
+            self.most = max(self.most, len(list(Path("/proc/self/fd").iterdir())))
+            time.sleep(0.01)
+
+    def __call__(self, name, do):
+        self.most, wall, cpu = 0, time.perf_counter(), time.process_time()
+        out = do()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name:<44}{wall:>8.1f} s{cpu:>8.1f} s CPU{peak:>7.0f} MB{self.most:>5} descriptors",
+              flush=True)
+        return out
+
+
+def many_shards(n):
+    """A run of n shards of one row; nothing is synced, which only writing them would feel."""
+    files.os.fsync = lambda fd: None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    step = Watched()
+    path = Path(tempfile.mkdtemp())
+    s = ik.Study(noisy, ik.Prior({"a": ik.Uniform(0.0, 1.0)}), path=path, quiet=True,
+                 executor=ik.executor("local", workers=2), observed=np.array([0.4, 0.5]))
+    draw = PriorDraws(s.prior, s.seed)
+
+    def write():
+        for first in range(0, n, 4096):
+            index = np.arange(first, min(n, first + 4096))
+            a = draw(index)["a"]
+            x = a[:, None] + 0.1 * np.random.default_rng(first).standard_normal((len(a), 2))
+            for k in range(len(index)):
+                s.store.write(Rows(0, index[k:k + 1], np.zeros(1, np.uint8), np.ones(1, np.float32),
+                                   {"a": a[k:k + 1]}, {"x": x[k:k + 1]}))
+
+    step(f"{n:,} shards written", write)
+    fresh = Store.existing(path)
+    step("opened", fresh.shards)
+    step("what is present", lambda: fresh.present(0))
+    table = step("table, checksums of its columns", lambda: Simulations(fresh, 0))
+    step("outputs read, checksums of all", table.x)
+    step("batches", lambda: [len(b) for b in table.batches()])
+    step("fit (abc-rejection)", s.fit)
+    copy = path.with_name(path.name + "-copy")
+    shutil.copytree(path, copy)
+    step("compacted, nothing else", lambda: compact(Store.existing(copy)))
+    shutil.rmtree(copy)
+    step("gone on with: 2,000 rows more, compacted", lambda: s.simulate(n + 2000))
+    step("fit", s.fit)
+    step("check", s.check)
+    step("report", s.report)
+    print(f"files left: {len(list(s.store.folder.iterdir()))}", flush=True)
+    shutil.rmtree(path)
+
+
+def slow_simulator(n=10_000, seconds=10.0):
+    """Rows that take so long by the clock of the code that runs them."""
+    files.os.fsync = lambda fd: None
+    ticks, most, written = itertools.count(0.0, seconds), [0], [0]
+    chunk.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
+
+    def watch(store, receipt):
+        written[0] += len(receipt.shards)
+        most[0] = max(most[0], len(list(store.folder.iterdir())))
+
+    driver.observe = watch
+    s = study(ik.executor("local", workers=0), nothing)
+    s.simulator = ik.simulator(noisy)
+    told = s.simulate(n)
+    left = list(s.store.folder.iterdir())
+    print(f"{n:,} rows of {told.sim_seconds / n:.0f} s: {written[0]:,} shards written, {most[0]} there "
+          f"at most, {len(left)} left ({sum(f.stat().st_size for f in left) / 1e6:.1f} MB)", flush=True)
+    shutil.rmtree(s.path.parent)
+
+
 if __name__ == "__main__":
-    largest = int(sys.argv[1]) if len(sys.argv) > 1 else 6
-    growth(largest)
-    chunk_rate()
-    store_rate()
+    if sys.argv[1:2] == ["shards"]:
+        many_shards(int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
+        slow_simulator()
+    else:
+        growth(int(sys.argv[1]) if len(sys.argv) > 1 else 6)
+        chunk_rate()
+        store_rate()

@@ -89,6 +89,10 @@ class DiskFullError(StoreError):
     """No space left; what was finished is safe and the message says where."""
 
 
+class ReadOnlyError(StoreError):
+    """Nothing can be written there; what only reads works all the same."""
+
+
 class BusyError(StoreError):
     """Another process is writing this run."""
 

@@ -34,7 +34,7 @@ from inferkit.posterior import Posterior, predicted
 from inferkit.prior import Prior
 from inferkit.progress import Progress, Reporter, duration
 from inferkit.running import Running
-from inferkit.store import Simulations, Store
+from inferkit.store import Simulations, Store, if_possible, make_folder
 
 HELD_OUT = 10
 """Every tenth simulation of the prior round is kept from training, for the checks."""
@@ -111,12 +111,9 @@ class Study(Beside):
                               "ik.Study(simulator=…, prior=…)")
         self.check_names()
         store = self.store
-        with store.writing():
-            store.tidy()
-            if adopted := store.adopt_spilled():
-                self.reporter.say(f"took in {adopted} shards that had found no space")
-            if lost := store.heal(verify_up_to):
-                self.reporter.say(f"{lost} damaged rows were set aside and run again")
+        with store.writing(needed=False):
+            if store.held:
+                store.upkeep(verify_up_to, self.reporter.say)
             self._wanted = n
             self._keep(self.observed)
             self.check_observed()
@@ -145,6 +142,7 @@ class Study(Beside):
             return self._posterior
         started = time.monotonic()
         with self.store.writing(), self.running.open():
+            make_folder(folder)
             self._keep(self.observed if observed is None else observed)
             engine = chosen_one.build().fit(problem)
         info = {"seconds": time.monotonic() - started, "rows": len(problem.simulations or ()),
@@ -169,13 +167,14 @@ class Study(Beside):
         context = self.context(observed)
         checks = self.examine(context, only)
         if only is None:  # some checks do not stand for all
-            checks.save(self._checks_file(context))
+            with if_possible("the checks are", self.reporter.say):
+                checks.save(self._checks_file(context))
         return checks
 
     def examine(self, context: diagnose.Context, only: list[str] | None = None) -> diagnose.Checks:
         """The same of a context that is there already; nothing is kept."""
         self.store.refuse_damage()
-        with self.store.writing(), self.running.open():
+        with self.store.writing(needed=False), self.running.open():
             return diagnose.run(context, only)
 
     def checks(self, observed: Any = None) -> diagnose.Checks:
@@ -194,7 +193,7 @@ class Study(Beside):
         self.store.refuse_damage()
         checks = self.checks(observed)
         # The predictive simulations may still have to run.
-        with self.store.writing(), self.running.open():
+        with self.store.writing(needed=False), self.running.open():
             return report.write(file, context, checks, figures)
 
     def _checks_file(self, context: diagnose.Context) -> Path:
@@ -292,7 +291,7 @@ class Study(Beside):
 
     def run_round(self, theta: np.ndarray, tag: str) -> Simulations:
         """Simulate given parameters (n, d) as a stored round of their own."""
-        with self.store.writing(), self.running.open():
+        with self.store.writing(needed=False), self.running.open():
             plan = estimate.Plan(self.store, tag)
             if plan.theta is None or not np.array_equal(plan.theta, theta):
                 plan = estimate.Plan(self.store, f"{tag}-{estimate.digest({'theta': theta})}")
@@ -321,7 +320,6 @@ class Study(Beside):
         tag = estimate.fit_tag(estimator, view, fitted_for, self.seed, len(table),
                                self.store.attempt(0))
         folder = self.path / "fits" / tag
-        folder.mkdir(parents=True, exist_ok=True)
         return estimate.Problem(
             prior=self.prior if "parameters" in self.has else None, view=view, seed=self.seed,
             folder=folder, tag=tag, simulations=table, observed=inputs,
@@ -338,7 +336,9 @@ class Study(Beside):
 
     def _keep(self, observed: Any) -> None:
         """Leave the study in its folder, so that the command line, and `ik.open`, know it."""
-        if not self.from_file:
+        if self.from_file:
+            return
+        with if_possible("the study's file is", self.reporter.say):
             written.keep(self, self._wanted or len(self.store.present(0)) or None, observed)
 
     def _after_the_first(self, progress: Progress) -> None:

@@ -9,7 +9,6 @@ same rows in two different batches.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from inferkit.plugins.function import FunctionSimulator
 from inferkit.plugins.soundness import ROUNDING, difference, same
 from inferkit.progress import Progress, duration, size
 from inferkit.simulate.local import core_count
-from inferkit.store import Simulations, Store
+from inferkit.store import Simulations, Store, temporary_folder
 from inferkit.store.files import free_bytes
 
 ROWS = 20
@@ -62,8 +61,8 @@ def run(study: Any, wanted: int) -> Trial:
         _observations(trial, study)
         return trial
     study.check_names()
-    with tempfile.TemporaryDirectory(prefix="inferkit-check-") as folder:
-        store = Store.create(Path(folder), study.identity)
+    with temporary_folder("inferkit-check-") as folder:
+        store = Store.create(folder, study.identity)
         try:
             table, progress = _rows(study, store)
         except SimulatorError as cause:  # all of them failed

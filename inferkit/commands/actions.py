@@ -38,6 +38,7 @@ def check(args: Any) -> int:
 def run(args: Any) -> int:
     from inferkit.commands import study_file
     from inferkit.plugins import chosen
+    from inferkit.store import if_possible
 
     source = Path(args.file)
     study, told = (study_file.read if args.command == "run" else study_file.reopen)(source)
@@ -53,7 +54,8 @@ def run(args: Any) -> int:
         study.check_pairing(study.estimator, study.observed)
     _ = study.store  # another study's folder is refused before its study file is replaced
     if args.command == "run":
-        study_file.keep_copy(study, source, n)
+        with if_possible("the study's file is", study.reporter.say):
+            study_file.keep_copy(study, source, n)
     if "simulator" in study.has or args.only == "simulate":
         study.simulate(n, retry_failed=args.retry_failed,
                        verify_up_to=2e9 if args.command == "run" else float("inf"))
@@ -90,11 +92,13 @@ def report(args: Any) -> int:
 
 def compare(args: Any) -> int:
     from inferkit.commands import compare, study_file
+    from inferkit.store import if_possible
 
     study, _ = study_file.reopen(args.run_folder)
     compared = compare.run(study, args.estimators, args.simulate)
     print(compared)
-    print(f"picture: {compared.picture(study.path / 'compare.png')}")
+    with if_possible("the picture is", print):
+        print(f"picture: {compared.picture(study.path / 'compare.png')}")
     return 130 if compared.stopped else 0
 
 

@@ -27,7 +27,7 @@ from inferkit.estimate import digest
 from inferkit.plugins import Component, chosen, registry
 from inferkit.posterior import Samples
 from inferkit.progress import duration
-from inferkit.store import write_atomic
+from inferkit.store import if_possible, make_folder, write_atomic, writing_to
 from inferkit.study import Study
 
 BY_CHAINS = 60
@@ -108,7 +108,8 @@ class Comparison:
                 ax.set_ylim(-0.6, len(names) - 0.4)
                 ax.set_xlabel(unit)
                 ax.set_title(title)
-            fig.savefig(file, dpi=150)
+            with writing_to(Path(file)):
+                fig.savefig(file, dpi=150)
         return Path(file)
 
     def __str__(self) -> str:
@@ -198,9 +199,10 @@ def _row(study: Study, estimator: Any) -> Row:
     row = Row(estimator.name, study.examine(context, names).status, int(posterior.info.get("rows", 0)),
               float(posterior.info.get("seconds", np.nan)), *_calibration(context),
               _reference(study, context), _covered(context, CURVE))
-    file.parent.mkdir(exist_ok=True)
     told = {k: v for k, v in vars(row).items() if k != "samples"}
-    write_atomic(file, [json.dumps({**told, "covered": row.covered.tolist()}).encode()])
+    with if_possible("the score is", study.reporter.say):
+        make_folder(file.parent)
+        write_atomic(file, [json.dumps({**told, "covered": row.covered.tolist()}).encode()])
     return replace(row, samples=_single(context.samples))
 
 

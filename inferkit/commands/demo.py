@@ -15,6 +15,7 @@ from inferkit import plugins
 from inferkit.commands import study_file
 from inferkit.plugins import DemoSpec
 from inferkit.progress import duration
+from inferkit.store import make_folder, write_atomic
 from inferkit.study import Study
 
 
@@ -41,7 +42,7 @@ def surroundings(name: str, path: Path) -> Iterator[DemoSpec]:
         yield spec
         return
     module, _, function = spec.within.partition(":")
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     with getattr(import_module(module), function)(path):
         yield spec
 
@@ -51,10 +52,10 @@ def run(spec: DemoSpec, path: Path, simulations: int | None = None) -> Study:
     words = text(spec)
     if simulations is not None:
         words = re.sub(r"^simulations = \d+", f"simulations = {simulations}", words, flags=re.M)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     file = path / f"{spec.name}.toml"
-    file.write_text(f'# Change it, then:  inferkit run {file.as_posix()}\n'
-                    f'path = "{path.as_posix()}"\n{words}')
+    write_atomic(file, [f'# Change it, then:  inferkit run {file.as_posix()}\n'
+                        f'path = "{path.as_posix()}"\n{words}'.encode()])
     study, told = study_file.read(file)
     print(f"study: {file}")
     study_file.keep_copy(study, file, told.simulations)

@@ -28,7 +28,7 @@ from inferkit.errors import ConfigError, names_keywords
 from inferkit.plugins import Component, chosen, own_simulator, schema
 from inferkit.progress import Reporter
 from inferkit.simulate import check_names
-from inferkit.store import Simulations, Store
+from inferkit.store import Simulations, Store, if_possible, writing_to
 
 PICTURE, TABLE = "sweep.png", "sweep.csv"
 
@@ -101,7 +101,7 @@ class Explored:
     def save(self) -> Path:
         table = self.to_table()
         file = self.path / TABLE
-        with file.open("w", newline="") as out:
+        with writing_to(file), file.open("w", newline="") as out:
             rows = csv.writer(out)
             rows.writerow(table)
             rows.writerows(zip(*(column.tolist() for column in table.values())))
@@ -128,7 +128,8 @@ class Explored:
             with style.drawing():
                 fig = self._maps(style, name, names, values if values.ndim == 3 else values[..., None])
         file = Path(file) if file else self.path / PICTURE
-        fig.savefig(file, dpi=150, bbox_inches="tight")
+        with writing_to(file):
+            fig.savefig(file, dpi=150, bbox_inches="tight")
         return file
 
     def _maps(self, style: Any, name: str, names: Sequence[str], values: np.ndarray) -> Any:
@@ -205,10 +206,9 @@ def explore(simulator: Any, grid: Mapping[str, Any], *, fixed: Mapping[str, Any]
                          code=part.code, accept_code=accept_code)
     n = len(mesh[0]) * repeats
     runner: Any = chosen("executor", executor).build()
-    with store.writing():
-        store.tidy()
-        store.adopt_spilled()
-        store.heal(2e9)
+    with store.writing(needed=False):
+        if store.held:
+            store.upkeep(2e9, Reporter(quiet).say)
         spec: Any = part.spec
         runner.open(Job(part.reference(), seed, store.key, timeout, str(Path(path).resolve())))
         try:
@@ -260,5 +260,6 @@ def from_file(file: str | Path, accept_code: bool = False) -> Explored:
                     features=told.features, repeats=told.repeats,
                     executor=read_part("executor", told.executor), path=told.path, seed=told.seed,
                     timeout=told.timeout, accept_code=accept_code, folder=file.parent)
-    found.save()
+    with if_possible("the table is", Reporter().say):
+        found.save()
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from inferkit.data import Chunk, Job, Ragged
 from inferkit.errors import StoreError
 from inferkit.simulate import run_chunk
-from inferkit.store import STATUS, Simulations
+from inferkit.store import STATUS, SentShard, Simulations
 from inferkit.study import Study
 
 
@@ -52,24 +52,12 @@ def run(study: Study, round: int, index: int) -> Replay:
     receipt = run_chunk(job, Chunk("replay", round, told.index, told.theta))
     if receipt.error:
         raise receipt.error
-    again = _decode(receipt.payload[0][1])
+    again = SentShard(*receipt.payload[0]).rows()
     then, now = STATUS[int(told.status[0])], STATUS[int(again.status[0])]
     return Replay(
         f"{study.path}, round {round}, index {index}", {k: v[0] for k, v in told.theta.items()},
         (then, now), next(iter(again.messages.values()), ""), _differences(told.x, again.x),
     )
-
-
-def _decode(data: bytes):
-    import tempfile
-    from pathlib import Path
-
-    from inferkit.store import Shard
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "row.safetensors"
-        file.write_bytes(data)
-        return Shard(file).rows()
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from inferkit.commands.templates import (
 )
 from inferkit.errors import ConfigError, InferkitError
 from inferkit.plugins import Component
+from inferkit.store import make_folder, writing_to
 
 
 def study_file(file: Path, simulator: str, force: bool) -> Path:
@@ -35,9 +36,10 @@ def study_file(file: Path, simulator: str, force: bool) -> Path:
     if simulator == "lif":
         features = 'features = [{name = "stats", output = "V", which = ["mean", "sd"]}, ' \
                    '"spike_count"]\n'
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(STUDY.format(file=file, path=f"runs/{file.stem}", simulator=simulator,
-                                 prior=prior, features=features, observed=_synthetic(built)))
+    make_folder(file.parent)
+    with writing_to(file):
+        file.write_text(STUDY.format(file=file, path=f"runs/{file.stem}", simulator=simulator,
+                                     prior=prior, features=features, observed=_synthetic(built)))
     return file
 
 
@@ -116,7 +118,8 @@ def package(name: str, role: str, into: Path, observations: bool = False) -> Pat
     }
     for path, text in files.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         filled = text.format(**words) if text else ""
-        file.write_text(filled.replace('checks."""\n\n\n', 'checks."""\n\n'))
+        with writing_to(file):
+            file.write_text(filled.replace('checks."""\n\n\n', 'checks."""\n\n'))
     return folder

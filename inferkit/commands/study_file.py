@@ -39,7 +39,7 @@ from inferkit.plugins import Component, by_value, own_simulator, schema
 from inferkit.plugins.component import Own
 from inferkit.plugins.own_code import import_function
 from inferkit.prior import Prior
-from inferkit.store import write_atomic
+from inferkit.store import make_folder, write_atomic
 from inferkit.study import Study
 from inferkit.written import COPY, to_toml
 
@@ -199,7 +199,7 @@ def keep_copy(study: Study, source: Path | None, simulations: int) -> None:
 
     Files it names are meant relative to the original, whose folder is noted beside it.
     """
-    study.path.mkdir(parents=True, exist_ok=True)
+    make_folder(study.path)
     if source is None:
         text = to_toml(study, simulations, study.observed, study.path)
         write_atomic(study.path / COPY, [text.encode()])

@@ -14,6 +14,8 @@ from inferkit.diagnose.verdicts import Status, Verdict
 from inferkit.features import FEATURES, View
 
 FEW_NAMES = 50
+FAR_P, BEYOND = 0.001, 1.5
+"""What is odd by rank fails only where it also lies so many times as far out as the farthest."""
 AMORTISED = ('fit an amortised estimator to the same stored simulations, study.fit(estimator='
              '"abc-rejection") or "npe", and check that one')
 
@@ -27,6 +29,18 @@ def grade(p: float, small: bool = False) -> Status:
     if p >= WARN:
         return "PASS"
     return "FAIL" if p < FAIL and not small else "WARN"
+
+
+def grade_far(p: float, ratio: float, power: float = 2.0) -> Status:
+    """A p-value by rank among n others, and how many times as far out as the farthest of them.
+
+    Ranks resolve no p under 1/(n + 1).  Beyond the farthest, tails are taken to fall no slower than
+    ratio^-power, so that p / ratio^power stands for the p that more of them would give.
+    """
+    p /= max(1.0, ratio) ** power
+    if p > WARN:
+        return "PASS"
+    return "FAIL" if p <= FAR_P and ratio > BEYOND else "WARN"
 
 
 def calibration(context: Context, name: str) -> Calibration | Verdict:

@@ -18,7 +18,7 @@ from inferkit import plugins, shown
 from inferkit.diagnose.context import Context
 from inferkit.errors import InferkitError, StoreError, unknown_name
 from inferkit.plugins import Component
-from inferkit.store import write_atomic
+from inferkit.store import make_folder, write_atomic
 
 Status = Literal["PASS", "WARN", "FAIL", "NOT RUN"]
 ORDER: tuple[Status, ...] = ("FAIL", "WARN", "NOT RUN", "PASS")
@@ -89,7 +89,7 @@ class Checks:
             ["verdict", "check", "evidence", "what to do"], rows))
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         told = [{**vars(v), "curves": {k: np.asarray(c).tolist() for k, c in v.curves.items()}}
                 for v in self.verdicts]
         write_atomic(path, [json.dumps(told, default=float).encode()])

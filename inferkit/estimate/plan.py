@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inferkit.errors import StoreError
-from inferkit.store import UNREADABLE, Store, write_atomic
+from inferkit.store import UNREADABLE, Store, make_folder, write_atomic, writing_to
 
 
 class Plan:
@@ -23,7 +23,6 @@ class Plan:
 
     def __init__(self, store: Store, tag: str):
         self.folder = store.path / "rounds"
-        self.folder.mkdir(exist_ok=True)
         self.digest = hashlib.blake2b(tag.encode(), digest_size=8).hexdigest()
         self.store = store
         found = sorted(self.folder.glob(f"r*-{self.digest}.npy"))
@@ -34,6 +33,7 @@ class Plan:
 
     def write(self, theta: np.ndarray) -> None:
         """Claim the next number that no other process has, and write the parameters down."""
+        make_folder(self.folder)
         taken = {int(p.name[1:5]) for p in self.folder.glob("r*")} | set(self.store.rounds())
         self.round = max(taken | {0}) + 1
         held = io.BytesIO()
@@ -41,7 +41,8 @@ class Plan:
         told = {"crc": zlib.crc32(held.getvalue()), "plan": self.digest}
         while True:
             try:
-                with (self.folder / f"r{self.round:04d}.claim").open("x") as claim:
+                with (writing_to(self.folder),
+                      (self.folder / f"r{self.round:04d}.claim").open("x") as claim):
                     claim.write(json.dumps(told))
                 break
             except FileExistsError:

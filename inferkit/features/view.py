@@ -13,7 +13,9 @@ simulation.  Slow ones are cached beside the shards, under a digest of what they
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from inferkit.data import Output, Ragged
-from inferkit.errors import ConfigError, DataError
+from inferkit.errors import ConfigError, DataError, StoreError
 from inferkit.features.chosen import RAW
 from inferkit.plugins.repeat import LENGTHS, per_trial
-from inferkit.store import UNREADABLE, Simulations, write_atomic
+from inferkit.store import UNREADABLE, Simulations, make_folder, write_atomic
 
 FEATURES = "features"
 
@@ -166,20 +168,17 @@ class View:
                 self.names, self.units = names, units
                 return values
             except UNREADABLE:
-                file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
         table = Simulations(simulations.store, shards=[shard], sort=False)
         table.signature = simulations.signature
         values = self(table.x())[FEATURES]
-        try:
-            import io
-
-            held_bytes = io.BytesIO()
-            np.savez(held_bytes, values=values, names=np.array(self.names),
-                     units=np.array(self.units), shard=np.array(shard.path.stem))
-            folder.mkdir(parents=True, exist_ok=True)
+        held_bytes = io.BytesIO()
+        np.savez(held_bytes, values=values, names=np.array(self.names),
+                 units=np.array(self.units), shard=np.array(shard.path.stem))
+        with contextlib.suppress(OSError, StoreError):  # a cache that cannot be written stops nothing
+            make_folder(folder)
             write_atomic(file, [held_bytes.getvalue()])
-        except OSError:  # a cache that cannot be written is no reason to stop
-            pass
         return values
 
 

@@ -23,13 +23,13 @@ from inferkit.features.chosen import choose
 from inferkit.features.view import without_axis
 from inferkit.plugins import Component
 from inferkit.prior import Prior
-from inferkit.store import UNREADABLE, write_atomic
+from inferkit.store import UNREADABLE, make_folder, write_atomic
 
 FORMAT = 1
 
 
 def write(folder: Path, posterior: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     arrays, meta = posterior.engine.state()
     held = {f"engine/{k}": np.asarray(v) for k, v in arrays.items()}
     if isinstance(posterior.observed, Dataset):

@@ -30,7 +30,7 @@ from inferkit.report import (
     several,
 )
 from inferkit.report.section import Section, collecting, figure, note, table, text
-from inferkit.store import write_atomic
+from inferkit.store import make_folder, write_atomic
 
 __all__ = ["Section", "figure", "note", "style", "table", "text", "write"]
 
@@ -75,7 +75,7 @@ def write(path: str | Path, context: Context, checks: Checks, figures: bool = Fa
     at = len(sections) - 2  # plugins' sections go before timings and provenance
     sections[at:at] = list(built(_from_plugins(context)))
     html = page.render(overview.headline(context), checks, sections, several.menu(context))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     write_atomic(file, [html.encode()])
     write_atomic(file.with_suffix(".bib"), [methods.bibtex(context, checks).encode()])
     if figures:

@@ -11,7 +11,7 @@ from typing import Any
 from inferkit.diagnose import Checks, Context
 from inferkit.plot import style
 from inferkit.report.overview import prior_texts, samples_of
-from inferkit.store import write_atomic
+from inferkit.store import make_folder, write_atomic
 
 ESCAPED = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
            "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -20,7 +20,7 @@ ESCAPED = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r
 
 def write(folder: Path, figures: Sequence[tuple[str, Any]], context: Context, checks: Checks) -> Path:
     """Figures under their sections' names, "posterior-predictive-2.pdf", and the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     count: dict[str, int] = {}
     for name, fig in figures:
         count[name] = count.get(name, 0) + 1

@@ -87,10 +87,11 @@ def run(store: Store, spec: SimulatorSpec, executor: Executor,
     todo = np.setdiff1d(np.arange(n), present, assume_unique=True)
     progress = Progress(round, n, n - len(todo))
     if len(todo):
-        driver = Driver(store, spec, executor, draw, round, todo, progress, show, attempt)
-        driver.first = first
-        driver.run()
-        compact(store)
+        with store.writing():
+            driver = Driver(store, spec, executor, draw, round, todo, progress, show, attempt)
+            driver.first = first
+            driver.run()
+            compact(store)
     progress.finished = True
     show(progress)
     return progress

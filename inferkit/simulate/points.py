@@ -45,9 +45,10 @@ def run(what: Callable, points: Mapping[int, Point], *, path: Path, executor: An
     store = Store.create(path, identity)
     job = Job(component.Own(spec, thing=calls).reference(), 0, store.key, timeout,
               str(path.resolve()))
-    with store.writing():
+    with store.writing(needed=False):
         if runs := _rounds(store, points, again):
-            _run(store, spec, executor.build(), job, runs, reporter or Reporter(quiet=True))
+            with store.writing():
+                _run(store, spec, executor.build(), job, runs, reporter or Reporter(quiet=True))
     return _rows(store, points)
 
 

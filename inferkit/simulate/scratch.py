@@ -11,12 +11,11 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from inferkit.errors import BusyError
-from inferkit.store.files import lock
+from inferkit.store.files import lock, make_temporary
 
 PREFIX = "inferkit-run-"
 
@@ -25,7 +24,7 @@ class Scratch:
     """The folder, until `cleanup`."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))  # for its owner alone
+        self.path = make_temporary(PREFIX)
         self._alive = (self.path / "making").open("w")
         lock(self._alive, self.path)
         (self.path / "making").rename(self.path / "alive")  # locked from its first moment on

@@ -4,7 +4,14 @@
 """
 
 from inferkit.store.compact import compact
-from inferkit.store.files import UNREADABLE, write_atomic
+from inferkit.store.files import (
+    UNREADABLE,
+    if_possible,
+    make_folder,
+    temporary_folder,
+    write_atomic,
+    writing_to,
+)
 from inferkit.store.shard import OK, STATUS, Rows, SentShard, Shard, encode
 from inferkit.store.store import Store
 from inferkit.store.table import Simulations

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from inferkit import provenance
-from inferkit.errors import StoreError
-from inferkit.store.files import write_atomic
+from inferkit.errors import DiskFullError, ReadOnlyError, StoreError
+from inferkit.store.files import make_folder, write_atomic
 
 FORMAT = 1
 IDENTITY, BEFORE, CODE = "store.json", "before", "code"
@@ -65,7 +65,7 @@ def settle(path: Path, identity: dict, code: str, accept: bool) -> bool:
     """Whether the simulations in `path` are those of a study, perhaps of an accepted version."""
     held = read(path)
     if key_of(held) == key_of(identity):
-        with contextlib.suppress(OSError):  # somebody else's run is looked at
+        with contextlib.suppress(ReadOnlyError, DiskFullError):  # somebody else's run is looked at
             _keep(path, identity, code)
         return True
     was, now = (_code(told) for told in (held, identity))
@@ -157,7 +157,7 @@ def _file(path: Path, identity: dict) -> Path:
 
 def _keep(path: Path, identity: dict, code: str) -> None:
     if code and not _file(path, identity).exists():
-        (path / CODE).mkdir(exist_ok=True)
+        make_folder(path / CODE)
         write_atomic(_file(path, identity), [code.encode()])
 
 

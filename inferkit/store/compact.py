@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inferkit.store.files import writing_to
 from inferkit.store.shard import Shard
 from inferkit.store.store import Store
 from inferkit.store.table import Simulations
@@ -24,7 +25,8 @@ def compact(store: Store, many: int = 64) -> int:
         size = max(1, int(LARGE / max(1, sum(s.nbytes for s in small)) * len(table)))
         for rows in table.batches(size):
             store.write(rows)
-        for shard in small:
-            shard.path.unlink(missing_ok=True)
+        with writing_to(store.folder):
+            for shard in small:
+                shard.path.unlink(missing_ok=True)
         merged += len(small)
     return merged

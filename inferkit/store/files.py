@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import socket
 import struct
+import tempfile
 import uuid
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from inferkit.errors import BusyError
+from inferkit.errors import BusyError, DiskFullError, ReadOnlyError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, struct.error,
               zlib.error, zipfile.BadZipFile)
 """What numpy and zipfile raise at a damaged archive (RuntimeError: a flag that says encrypted, or
 patched; MemoryError: a shape of billions)."""
 
 
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what the system says where nothing can be written into an error that says what to do."""
+    try:
+        yield
+    except OSError as cause:
+        if cause.errno in REFUSED:
+            raise ReadOnlyError(
+                f"cannot write {path}: {cause.strerror}", allowed="reading, which goes on working",
+                fix="choose another path, copy the run to one (cp -r), or make this one writable "
+                    "(chmod u+w)") from cause
+        if cause.errno in NO_SPACE:
+            raise DiskFullError(f"no space left to write {path}",
+                                fix="free some space, then run again") from cause
+        raise
+
+
+@contextlib.contextmanager
+def if_possible(what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Go on where something cannot be kept, and say so."""
+    try:
+        yield
+    except (ReadOnlyError, DiskFullError) as cause:
+        say(f"{what} not kept: {cause.what}")
+
+
+def make_folder(path: Path) -> None:
+    with writing_to(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def make_temporary(prefix: str) -> Path:
+    """A new folder in the temporary one, for its owner alone."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError as cause:  # of no usable folder tempfile says that it is not found
+        raise ReadOnlyError(f"no temporary folder can be made: {cause.strerror}",
+                            fix="name one with space in it: export TMPDIR=/some/folder") from cause
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str = "inferkit-") -> Iterator[Path]:
+    """The same, until the end of the block."""
+    path = make_temporary(prefix)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def write_atomic(path: Path, pieces: list) -> None:
     """Write, sync, rename: at any instant the file is there in full or not at all."""
+    with writing_to(path):
+        _write_atomic(path, pieces)
+
+
+def _write_atomic(path: Path, pieces: list) -> None:
     temporary = path.parent / f".tmp-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with temporary.open("wb") as f:
@@ -34,7 +93,8 @@ def write_atomic(path: Path, pieces: list) -> None:
             os.fsync(f.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     if os.name != "nt":  # the rename itself must reach the disk
         fd = os.open(path.parent, os.O_RDONLY)
@@ -53,7 +113,8 @@ def sweep_temporary(folder: Path) -> None:
     for file in folder.glob(f".tmp-{socket.gethostname()}-*"):
         pid = file.name.split("-")[-2]
         if pid.isdigit() and not _alive(int(pid)):
-            file.unlink(missing_ok=True)
+            with writing_to(folder):
+                file.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

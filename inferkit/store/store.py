@@ -11,7 +11,6 @@ so a run can grow.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -22,13 +21,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from inferkit.errors import DiskFullError, StoreError
+from inferkit.errors import DiskFullError, ReadOnlyError, StoreError
 from inferkit.store import belonging
 from inferkit.store.belonging import key_of
-from inferkit.store.files import NO_SPACE, lock, sweep_temporary, write_atomic
+from inferkit.store.files import lock, sweep_temporary, write_atomic, writing_to
 from inferkit.store.shard import OK, Rows, Shard, encode
 
 NAME = re.compile(r"r(\d{4})-(\d{12})-(\d{6})-")
@@ -43,7 +43,7 @@ class Store:
         self.folder = self.path / "shards"
         self.broken: dict[str, str] = {}  # file name -> what is wrong with it
         self._open: dict[str, Shard] = {}
-        self._writing = False
+        self.held = False  # whether this process is the one that may write
 
     @classmethod
     def create(cls, path: Path, identity: dict, *, code: str = "", accept_code: bool = False,
@@ -55,24 +55,14 @@ class Store:
         """
         store = cls(path, identity)
         try:
-            store.folder.mkdir(parents=True, exist_ok=True)
-            if (store.path / belonging.IDENTITY).exists():
-                store = store._settled(code, accept_code, say)
-            else:
-                belonging.begin(store.path, identity, code)
-        except PermissionError as cause:
-            raise StoreError(f"cannot write in {store.path}: {cause.strerror}",
-                             fix="choose another path, or chmod u+w it") from cause
-        except OSError as cause:
-            if cause.errno == errno.EROFS:
-                raise StoreError(f"{store.path} is on a read-only file system",
-                                 fix="choose another path") from cause
-            if cause.errno in NO_SPACE:
-                raise DiskFullError(f"no space left for {store.path}",
-                                    fix="free some space, then run again") from cause
-            if isinstance(cause, (FileExistsError, NotADirectoryError)):
-                raise StoreError(f"{store.path} is a file, not a folder") from cause
-            raise
+            with writing_to(store.path):
+                store.folder.mkdir(parents=True, exist_ok=True)
+                if (store.path / belonging.IDENTITY).exists():
+                    store = store._settled(code, accept_code, say)
+                else:
+                    belonging.begin(store.path, identity, code)
+        except (FileExistsError, NotADirectoryError) as cause:
+            raise StoreError(f"{store.path} is a file, not a folder") from cause
         return store
 
     @classmethod
@@ -109,9 +99,7 @@ class Store:
     def write_encoded(self, name: str, pieces: list) -> str:
         try:
             write_atomic(self.folder / name, pieces)
-        except OSError as cause:
-            if cause.errno not in NO_SPACE:
-                raise
+        except DiskFullError:
             self._spill(name, pieces)
         return name
 
@@ -138,9 +126,9 @@ class Store:
             if not self._own_spill():
                 self.spill.mkdir(mode=0o700)
             write_atomic(self.spill / name, pieces)
-        except OSError as cause:
+        except (OSError, ReadOnlyError, DiskFullError) as cause:
             raise DiskFullError(
-                f"the disk of {self.path} is full, and so is {self.spill.parent}: "
+                f"the disk of {self.path} is full, and the temporary folder takes nothing: "
                 "the newest chunk could not be kept",
                 fix=f"free some space, then: inferkit resume {self.path}") from cause
         raise DiskFullError(
@@ -233,10 +221,19 @@ class Store:
                 lost += int(bad.sum())
         return lost
 
+    def upkeep(self, verify_up_to: float, say: Callable[[str], None]) -> None:
+        """What is due before a run goes on: tidy, take in what was spilled, heal."""
+        self.tidy()
+        if adopted := self.adopt_spilled():
+            say(f"took in {adopted} shards that had found no space")
+        if lost := self.heal(verify_up_to):
+            say(f"{lost} damaged rows were set aside and run again")
+
     def _set_aside(self, name: str) -> None:
         aside = self.path / "damaged"
-        aside.mkdir(exist_ok=True)
-        (self.folder / name).rename(aside / name)
+        with writing_to(aside):
+            aside.mkdir(exist_ok=True)
+            (self.folder / name).rename(aside / name)
         self.broken.pop(name, None)
         self._open.pop(name, None)
 
@@ -246,20 +243,39 @@ class Store:
             sweep_temporary(folder)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the run: a second process that wants to simulate into it is told who does."""
-        if self._writing:
+    def writing(self, needed: bool = True) -> Iterator[None]:
+        """Hold the run: a second process that wants to simulate into it is told who does.
+
+        needed=False: where nothing can be written, go on all the same, to read (see `held`).
+        """
+        if self.held:
             yield
             return
-        with (self.path / "lock").open("a+") as f:
+        try:
+            f = self._locked()
+        except (ReadOnlyError, DiskFullError):
+            if needed:
+                raise
+            f = None
+        if f is None:
+            yield
+            return
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+            with contextlib.suppress(OSError), f:
+                f.truncate(0)
+
+    def _locked(self) -> IO[str]:
+        """The run's lock file, locked, with who holds it."""
+        with contextlib.ExitStack() as undone, writing_to(self.path):
+            f = undone.enter_context((self.path / "lock").open("a+"))
             lock(f, self.path)
             f.truncate(0)
             f.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(),
                                 "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
             f.flush()
-            self._writing = True
-            try:
-                yield
-            finally:
-                self._writing = False
-                f.truncate(0)
+            undone.pop_all()
+        return f

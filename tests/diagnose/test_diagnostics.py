@@ -304,6 +304,33 @@ def test_misspecification_of_few_simulations_and_of_one_input_among_many():
     assert verdict.status != "PASS" and "x7" in verdict.evidence
 
 
+def test_rare_values_are_no_news_where_simulations_have_them_too():
+    """Of 200 sparse counts, one is new in every observation, and in many a simulation."""
+    names = [f"n{j}" for j in range(200)]
+
+    def counts(r, n):
+        return r.poisson(0.1, (n, 200)) * 1.0
+
+    assert alarms(lambda r: misspecification.check(counts(r, 50), counts(r, 1)[0], names), 60) <= 2
+    silent = np.where(rng().random((2000, 1)) < 0.004, np.nan, rng(1).standard_normal((2000, 200)))
+    own = misspecification.check(silent, np.full(200, np.nan), names)
+    assert own.status == "WARN" and "few simulations have n0 = NaN" in own.evidence
+    never = misspecification.check(rng(1).standard_normal((2000, 200)), np.full(200, np.nan), names)
+    assert never.status == "FAIL" and "the model never makes n0 = NaN" in never.evidence
+
+
+def test_heavy_tails_among_few_simulations_alarm_no_more_than_they_say():
+    """The farthest of 26 is half as far again as the next in every second case."""
+    def heavy(r, n):
+        return r.standard_t(2, (n, 1))
+
+    assert alarms(lambda r: misspecification.check(heavy(r, 50), heavy(r, 1)[0], ["x"]), 600) <= 12
+    assert alarms(lambda r: predictive.features(heavy(r, 20), heavy(r, 1)[0], ["x"]), 600) <= 12
+    far = np.full(1, 400.0)
+    assert misspecification.check(heavy(rng(), 50), far, ["x"]).status != "PASS"
+    assert predictive.features(heavy(rng(), 20), far, ["x"]).status == "FAIL"
+
+
 def test_other_noise_shows_in_a_trace_s_steps():
     """Twice the noise, hidden among movements thirty times as large."""
     from inferkit.features import View

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from inferkit.simulate import scratch
@@ -12,7 +13,7 @@ HOLD = ("from inferkit.simulate.scratch import Scratch; s = Scratch()\n"
 
 
 def test_a_killed_run_s_folder_is_removed_and_a_living_one_s_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def holder():
         process = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE,
@@ -38,7 +39,7 @@ def test_a_killed_run_s_folder_is_removed_and_a_living_one_s_is_not(tmp_path, mo
 
 
 def test_where_files_cannot_be_locked_nothing_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch, "lock", lambda file, path: None)
     first, second = scratch.Scratch(), scratch.Scratch()
     assert first.path.exists() and second.path.exists()

@@ -180,12 +180,12 @@ def test_compaction_keeps_every_byte(store):
 
 
 def test_many_shards_need_few_descriptors(tmp_path):
-    """3,000 shards under `ulimit -n 256`: read whole, checked, merged to the same bytes."""
+    """3,000 shards under `ulimit -n 64`: read whole, checked, merged to the same bytes."""
     code = textwrap.dedent("""
         import resource, sys
         from pathlib import Path
         import numpy as np
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         from inferkit.data import Ragged
         from inferkit.store import Rows, Simulations, Store, compact
         store = Store.create(Path(sys.argv[1]), {"seed": 1})

@@ -22,9 +22,7 @@ seconds it runs only if asked for, by study.check(only=["budget"]).
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +30,7 @@ from inferkit.diagnose import Context, Verdict, common
 from inferkit.diagnose.scores import by_density
 from inferkit.estimate import Problem
 from inferkit.progress import duration
-from inferkit.store import Simulations
+from inferkit.store import Simulations, temporary_folder
 
 SHARES = (0.25, 0.5)
 FEWEST = 200  # rows to learn from
@@ -72,8 +70,8 @@ class Budget:
 
     @staticmethod
     def _fitted(context: Context, table: Simulations, n: int) -> object:
-        with tempfile.TemporaryDirectory() as folder:
-            problem = Problem(context.prior, context.view, context.study.seed, Path(folder),
+        with temporary_folder() as folder:
+            problem = Problem(context.prior, context.view, context.study.seed, folder,
                               f"budget-{n}", table.select(slice(0, n)), outputs=context.view.outputs)
             return context.posterior.estimator.build().fit(problem)
 

@@ -15,9 +15,18 @@ distances that are usual.  If the model is right, observation and B are exchange
 
     p = (1 + #{b in B: D_b >= D_o}) / (|B| + 1)        is exact, whatever the features' shapes;
 
-the smallest of the three counts threefold.  p <= 0.01 warns; FAIL needs more: the observation is then
-also half as far again as the farthest simulation, or has a value (or a NaN) that no simulation comes
-near.  With so few simulations that p cannot be small, only one far beyond all of them is told.
+the smallest of the three counts threefold.  Ranks among few resolve no small p; beyond the farthest of
+B, p / ratio^2 is taken in its place, ratio = D_o / max D_b (a tail that falls like the inverse square).
+p <= 0.01 warns; p <= 0.001 and half as far again as the farthest fails.
+
+Values that hardly any simulation has (NaN, or another than nearly all the same) have no scale.  With
+c_j of observation and n simulations having such a value in input j, each has its rarest,
+r_i = min_j c_j, and
+
+    p = #{i: r_i <= r_o} / (n + 1).
+
+A model that makes rare values now and then makes them in some simulations, too; that the observation
+alone has one happens by chance in at most 0.37 / (n + 1) of studies.
 """
 
 from __future__ import annotations
@@ -28,14 +37,17 @@ from typing import Any
 import numpy as np
 
 from inferkit.data import Ragged
-from inferkit.diagnose import Context, Status, Verdict, common
+from inferkit.diagnose import Context, Verdict, common
+from inferkit.diagnose.uniform import WARN
 from inferkit.features import View
 
 ROWS, WIDTH, COMPONENTS, NEIGHBOURS = 2000, 2000, 20, 5
-BEYOND = 1.5
+NEAR = 3.0
+"""Nothing within so many scales is beyond the others, however near these are (counts that are 0)."""
+TELLING = 200
+"""With fewer simulations, a value that none of them has is no proof."""
 TRACE = 20
 """Outputs with at least so many values a row are treated as traces."""
-ATYPICAL = 5.0
 
 
 def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> Verdict:
@@ -43,15 +55,9 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
     n = len(simulated)
     rests = f"{n:,} simulations of the prior, {simulated.shape[1]:,} inputs each"
     a, b = simulated[0::2], simulated[1::2]
-    undefined = np.isnan(observed)
-    rare = np.isnan(simulated).mean(axis=0) < 0.01
-    strange_nan = [names[j] for j in np.flatnonzero(undefined & rare)]
+    rarity, strange = rare_values(simulated, observed, names)
     median, scale = common.robust(a)
-    spread = np.nanstd(simulated, axis=0) > 0
-    with np.errstate(invalid="ignore"):
-        moved = ~spread & ~undefined & (np.abs(observed - median) > 1e-9 * (1 + np.abs(median)))
-    strange_constant = [names[j] for j in np.flatnonzero(moved)]
-    use = (scale > 0) & spread
+    use = (scale > 0) & (np.nanstd(simulated, axis=0) > 0)
     if not use.any():
         return common.not_run("misspecification", "no input varies between simulations")
 
@@ -63,17 +69,18 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
     order = np.argsort(-np.abs(zo[0]))
     used = [names[j] for j in np.flatnonzero(use)]
     odd = [f"{used[j]} ({common.sds(zo[0, j], 'robust sd')})" for j in order[:3] if abs(zo[0, j]) > 3]
-    status = grade(p, ratio, len(b))
+    status = common.grade_far(p, ratio)
     evidence = (f"the observation is farther out than {(usual < own).mean():.1%} of simulations "
                 f"({common.quote(p)}, by {kind})")
     if ratio > 1:
         evidence += f", {ratio:.2g} times as far as the farthest"
     if status != "PASS" and odd:
         evidence += f"; most atypical: {', '.join(odd)}"
-    if strange_nan or strange_constant:
-        status = "FAIL"
-        evidence += "; the model never makes " + common.some(
-            [f"{s} = NaN" for s in strange_nan] + [f"this value of {s}" for s in strange_constant])
+    if rarity <= max(WARN, 1 / (n + 1)):
+        alone = rarity <= 1 / (n + 1)
+        status = "FAIL" if status == "FAIL" or (alone and n >= TELLING) else "WARN"
+        evidence += (f"; {'the model never makes' if alone else 'few simulations have'} "
+                     + common.some(strange))
     remedy = "" if status == "PASS" else (
         "compare units, sampling rate, filters and preprocessing of data and simulations first; then "
         "widen the prior, add what the model lacks (noise, drift), or leave out the features it "
@@ -84,13 +91,22 @@ def check(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) -> 
                     "z": zo[0][order[:20]]})
 
 
-def grade(p: float, ratio: float, n: int) -> Status:
-    """From a p-value among n, and the distance relative to the farthest of them."""
-    if p <= 0.01:
-        return "FAIL" if ratio > BEYOND else "WARN"
-    if p <= 3 / (n + 1) and ratio > BEYOND:  # as small as it can be
-        return "FAIL" if ratio > 2 * BEYOND else "WARN"
-    return "PASS"
+def rare_values(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]
+                ) -> tuple[float, list[str]]:
+    """p of the rarest value that an observation has, and where it has one so rare."""
+    pool = np.concatenate([observed[None], simulated])
+    undefined = np.isnan(pool)
+    median = common.robust(pool)[0]
+    with np.errstate(invalid="ignore"):
+        other = np.abs(pool - median) > 1e-9 * (1 + np.abs(median))
+    apart = np.concatenate([undefined ^ (undefined.mean(axis=0) > 0.5), other], axis=1)
+    count = apart.sum(axis=0)
+    rarest = np.where(apart & (count <= max(1, WARN * len(pool))), count, len(pool)).min(axis=1)
+    if rarest[0] == len(pool):
+        return 1.0, []
+    mine = np.unique(np.flatnonzero(apart[0] & (count <= rarest[0])) % len(names))
+    told = [f"{names[j]} = NaN" if undefined[0, j] else f"this value of {names[j]}" for j in mine]
+    return float((rarest <= rarest[0]).mean()), told
 
 
 def oddness(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[str, float, np.ndarray, float, float]:
@@ -101,7 +117,7 @@ def oddness(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[str, float, np
     p = {k: min(1.0, 3 * (1 + (r[0] >= r[1]).sum()) / (len(b) + 1)) for k, r in results.items()}
     kind = min(p, key=lambda k: (p[k], -results[k][1] / max(results[k][0].max(), 1e-300)))
     usual, own = results[kind]
-    return kind, p[kind], usual, own, float(own / max(usual.max(), 1e-300))
+    return kind, p[kind], usual, own, float(own / max(usual.max(), NEAR))
 
 
 def _mahalanobis(a: np.ndarray, b: np.ndarray, o: np.ndarray) -> tuple[np.ndarray, float]:

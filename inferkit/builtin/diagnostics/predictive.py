@@ -10,10 +10,10 @@ is computed for the observation and for every simulation, so one comparison cove
 their correlations:  p = (1 + #{T_i >= T_o}) / (n + 1).  On raw outputs the statistic is the share of
 points inside the pointwise 5-95 % envelope of the pool.
 
-p <= 0.01 warns; where the observation is also half as far out again as the farthest simulation (or
-half as well covered as the worst), it fails.  With so few simulations that p cannot be small, such a
-distance warns.  Data that were used for the fit are used again here, so these checks are lenient:
-they find gross misfit, not small errors.
+Ranks among few resolve no small p; where the observation is ratio times as far out as the farthest
+simulation, p / ratio^2 is taken in its place (of coverage p / ratio, ratio times less well covered
+than the worst).  p <= 0.01 warns; p <= 0.001 and ratio > 1.5 fails.  Data that were used for the fit
+are used again here, so these checks are lenient: they find gross misfit, not small errors.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ import numpy as np
 from scipy.stats import rankdata
 
 from inferkit.data import Ragged
-from inferkit.diagnose import Context, Predictive, Status, Verdict, common
+from inferkit.diagnose import Context, Predictive, Verdict, common
 from inferkit.errors import SimulatorError
 
 LEAST, WIDTH = 20, 200
 TRACE = 20
 """Outputs with at least so many values a row are treated as traces."""
+NEAR, BARELY = 3.0, 0.02
+"""Nothing within so many scales is beyond the others; less than so much covered is not covered."""
 FAR = 20.0
 """The scaled distance of a value that is undefined on one side only."""
 REMEDY = ("look at the predictive pictures in the report: the model with these parameters does not "
@@ -51,7 +53,7 @@ def features(simulated: np.ndarray, observed: np.ndarray, names: Sequence[str]) 
     p = float((1 + (largest >= own).sum()) / (n + 1))
     below = (simulated < observed).sum(0) + 0.5 * (simulated == observed).sum(0)
     tail = np.minimum(1.0, 2 * np.minimum(below + 1, n - below + 1) / (n + 1))
-    status = _status(p, n, own > 1.5 * largest.max())
+    status = common.grade_far(p, own / max(float(largest.max()), NEAR))
     order = np.argsort(-np.abs(o))
     told = [f"{names[j]} ({common.sds(o[j], 'predictive sd')})" for j in order[:3]]
     evidence = (f"the observation's farthest of {len(names)} features is {told[0]}; "
@@ -77,19 +79,13 @@ def envelope(simulated: np.ndarray, observed: np.ndarray, name: str) -> Verdict:
         share = ((place >= 0.05) & (place <= 0.95)).mean(axis=1)
     own, usual = float(share[0]), share[1:]
     p = float((1 + (usual <= own).sum()) / (n + 1))
-    status = _status(p, n, own < 0.5 * usual.min())
+    status = common.grade_far(p, float(usual.min()) / max(own, BARELY), power=1.0)
     return Verdict(
         "predictive.traces", status,
         f"{own:.0%} of {name} lies within the predictive 90 % envelope, where simulations have "
         f"{usual.mean():.0%} (the worst of {n}: {usual.min():.0%}; {common.quote(p)})",
         "" if status == "PASS" else REMEDY, f"{n} simulations of posterior draws",
         {"inside": own, "p": p})
-
-
-def _status(p: float, n: int, beyond: bool) -> Status:
-    if p <= 0.01:
-        return "FAIL" if beyond else "WARN"
-    return "WARN" if beyond and p <= 1 / (n + 1) else "PASS"
 
 
 def _scaled(x: np.ndarray, median: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 For each held-out simulation (theta*, x), theta* ~ prior and x ~ p(x | theta*), the rank of theta*
 among draws of q(theta | x) is uniform if q is the exact posterior (Talts et al. 2018), parameter
-by parameter.  Ranks are tested as in `uniform`; with d parameters the smallest p counts d-fold.
+by parameter.  Ranks are tested as in `uniform`; with d parameters the smallest p counts d-fold.  A
+shift of all together is tested beside; they share the chance of a false alarm in halves.
 
 How it fails says what is wrong:
 
@@ -31,7 +32,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from inferkit.diagnose import Context, Verdict, common
-from inferkit.diagnose.uniform import WARN, Uniformity, band, ecdf, pit, points, uniformity
+from inferkit.diagnose.uniform import (
+    WARN,
+    Uniformity,
+    band,
+    ecdf,
+    pit,
+    points,
+    shift_together,
+    uniformity,
+)
 
 BINS = 20
 PAIRS = 100
@@ -53,26 +63,33 @@ def check(theta: np.ndarray, draws: np.ndarray, rng: np.random.Generator,
     names = [f"theta[{j}]" for j in range(d)] if names is None else list(names)
     u = pit(theta, draws, rng)
     tests = [uniformity(u[:, j]) for j in range(d)]
-    p = np.minimum(1.0, d * np.array([t.p for t in tests]))
-    worst = int(p.argmin())
-    status = common.grade(float(p.min()), all(t.small for t, q in zip(tests, p) if q < WARN))
+    halves = min(d, 2)
+    p = np.minimum(1.0, halves * d * np.array([t.p for t in tests]))
+    together = min(1.0, halves * shift_together(u, draws, rng)) if d > 1 else 1.0
+    worst, least = int(p.argmin()), float(min(p.min(), together))
+    status = common.grade(least, all(t.small for t, q in zip(tests, p) if min(q, together) < WARN))
     wrong = sorted(np.flatnonzero(p < WARN), key=lambda j: p[j])
     kinds = [kind_of(tests[j]) for j in wrong]
     if wrong:
         told = [f"{names[j]} is {_words(tests[j], k)} ({common.quote(p[j])})"
                 for j, k in zip(wrong, kinds)]
         evidence = f"{len(wrong)} of {d} parameters are miscalibrated: " + common.some(told, 3)
+    elif together < WARN:
+        kinds = ["bias"]
+        shifts = np.array([t.shift for t in tests])
+        evidence = (f"no parameter alone is off for certain, but all together are biased, by "
+                    f"{np.sqrt((shifts**2).mean()):.2g} posterior sd ({common.quote(together)})")
     else:
         evidence = (f"the ranks of all {d} parameters are uniform as far as {m} simulations can "
                     f"tell; the least so: {names[worst]} ({common.quote(p[worst])} after correction)")
-    remedy = "; ".join(REMEDY[k] for k in dict.fromkeys(kinds)) if wrong else ""
+    remedy = "; ".join(REMEDY[k] for k in dict.fromkeys(kinds))
     z = points(m)
     low, high = band(m, WARN / d)
     edges = np.linspace(0, 1, BINS + 1)
     return Verdict(
         "sbc", status, evidence, remedy,
         f"{m:,} simulations that no estimator has seen, {draws.shape[1]:,} draws each",
-        {"p": float(p.min()), "simulations": m},
+        {"p": least, "p_together": together, "simulations": m},
         {"names": np.array(names), "z": z,
          "difference": np.array([ecdf(u[:, j], z) - z for j in range(d)]),
          "low": low - z, "high": high - z, "p": p,

@@ -35,7 +35,7 @@ def check(trained: np.ndarray, held_out: np.ndarray, observed: np.ndarray) -> Ve
                               "the network has learned nothing; see the training check")
     a, b, o = ((x[:, use] - median[use]) / scale[use] for x in (trained, held_out, observed[None]))
     kind, p, usual, own, ratio = misspecification.oddness(a, b, o)
-    status = misspecification.grade(p, ratio, len(b))
+    status = common.grade_far(p, ratio)
     evidence = (f"the observation's learned summaries are farther out than {(usual < own).mean():.1%} "
                 f"of held-out ones ({common.quote(p)}, by {kind})")
     if ratio > 1:
