@@ -47,7 +47,7 @@ class Conditional:
         return ["", *self.names], rows
 
     def __repr__(self) -> str:
-        wide = max(map(len, self.names)) + 2
+        wide = max(8, *(len(n) + 2 for n in self.names))
         lines = ["Conditional correlations", " " * wide + "".join(f"{n:>{wide}}" for n in self.names)]
         return "\n".join(lines + [f"{a:<{wide}}" + "".join(f"{v:>{wide}.2f}" for v in row)
                                   for a, row in zip(self.names, self.correlation)])
