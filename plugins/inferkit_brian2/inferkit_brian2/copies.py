@@ -21,6 +21,7 @@ import numpy as np
 from inferkit import Output, Parameter
 from inferkit.errors import ConfigError, SimulatorError, unknown_name
 from inferkit_brian2 import compiled, watch
+from inferkit_brian2.cache import compiler
 from inferkit_brian2.config import text_of
 from inferkit_brian2.quantities import base_unit, quantity, split, unit
 
@@ -136,7 +137,7 @@ class BrianNetwork:
     def _make(self) -> Any:
         if self.build is not None or self.engine in ("cython", "numpy"):
             return RowByRow(self)
-        if not compiled.compiler():
+        if not compiler():
             why = "there is no C++ compiler here (g++ and make)"
             if self.engine == "cpp":
                 raise ConfigError(f'engine is "cpp", but {why}', fix='engine = "auto"')
@@ -149,7 +150,7 @@ class SideBySide:
 
     def __init__(self, owner: BrianNetwork):
         self.owner = owner
-        self.note = f"engine cpp ({compiled.compiler()}), {owner.rows} networks side by side"
+        self.note = f"engine cpp ({compiler()}), {owner.rows} networks side by side"
         self.programs: dict[tuple, compiled.Program] = {}
         if not owner.structural:
             self.program(())
@@ -176,21 +177,19 @@ class SideBySide:
         return {k: watch.joined([p[k] for p in parts], order) for k in parts[0]}
 
     def _block(self, program: compiled.Program, theta: Mapping[str, np.ndarray], seeds: np.ndarray):
-        n, rows = len(seeds), self.owner.rows
-        pick = np.minimum(np.arange(rows), n - 1)
-        columns = {}
-        for p in self.owner.parameters:
-            if p.name in self.owner.structural:
-                continue
-            size = program.told["arguments"][p.name]["size"] // rows
-            columns[p.name] = np.repeat(theta[p.name][pick] * float(unit(p.unit, p.name)), size)
-        program.run(columns, seeds[pick], rows)
-        lost = np.zeros(rows, bool)
-        for key in program.told["results"]:
+        n, block = len(seeds), self.owner.rows
+        columns = {
+            p.name: theta[p.name] * float(unit(p.unit, p.name))
+            for p in self.owner.parameters
+            if p.name not in self.owner.structural
+        }
+        told = program.run(columns, seeds)
+        lost = np.zeros(n, bool)
+        for key, values in told.items():
             if key.startswith("state."):
-                lost |= ~np.isfinite(program.read(key).reshape(rows, -1)).all(1)
+                lost |= ~np.isfinite(values.reshape(n, -1)).all(1)
         return {
-            w.name: w.rows(lambda k: program.read(f"{w.monitor}.{k}"), rows, lost)[:n]  # noqa: B023
+            w.name: w.rows(lambda k: told[f"{w.monitor}.{k}"], n, lost, block)  # noqa: B023
             for w in self.owner.watches
         }
 
@@ -198,7 +197,7 @@ class SideBySide:
 class Copies:
     """The blueprint of `rows` copies."""
 
-    per_row = 0
+    all_recorded = False
 
     def __init__(self, owner: BrianNetwork, structural: dict[str, float]):
         self.owner, self.structural, self.block = owner, structural, owner.rows
@@ -246,9 +245,6 @@ class Copies:
     def begin(self, made: compiled.Composed) -> None:
         if self._begin is not None:
             self._begin()
-
-    def trims(self, owner: str) -> bool:
-        return False
 
 
 class RowByRow:
@@ -302,7 +298,7 @@ class RowByRow:
                 if type(group).__name__ == "NeuronGroup":
                     lost |= not np.isfinite(group.variables[v].get_value()).all()
         return {
-            w.name: w.rows(lambda k: np.asarray(w.find(groups).variables[k].get_value()), 1, lost)  # noqa: B023
+            w.name: w.rows(lambda k: np.asarray(w.find(groups).variables[k].get_value()), 1, lost, 1)  # noqa: B023
             for w in owner.watches
         }
 

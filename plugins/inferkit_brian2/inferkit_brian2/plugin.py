@@ -42,6 +42,15 @@ def inferkit_readers():
 
 
 @hookimpl
+def inferkit_report_sections(context):
+    if context.study.simulator.name != "brian2":
+        return []
+    from inferkit_brian2.report import sections
+
+    return sections(context)
+
+
+@hookimpl
 def inferkit_demos():
     yield DemoSpec(
         name="hodgkin-huxley",

@@ -9,11 +9,17 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include "program.h"
 
 namespace inferkit {
 
-extern int rows;               // rows that run now, a multiple of 32
-extern const uint64_t* seed;   // one for each row of the block
+// program.h says BLOCK, the rows there is room for, and LANES.
+extern int rows;               // rows that run now
+extern const uint64_t* seed;   // one for each row, the last one's beyond
+
+// Loops over elements go on to a multiple of LANES, so that each element runs in the vectorised body of
+// its loop and never in the remainder: its bytes do not depend on how many there are.
+inline int rounded(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 inline uint64_t mix(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
@@ -54,6 +60,16 @@ struct Counting {
         return mix(key + ++count * 0x9E3779B97F4A7C15ULL);
     }
 };
+
+// A vector of so many elements, with zeros in reach beyond its end.
+template <class Vector> void pad(Vector& v, size_t size) {
+    v.resize(size + LANES);
+    v.resize(size);
+}
+
+void serve();           // returns in a process of its own for each call, see serve.cpp
+void set_arguments();
+void reply();
 
 }  // namespace inferkit
 #endif

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferkit.errors import SimulatorError
-from inferkit_brian2.build import place_of
+from inferkit_brian2.rewrite import place_of
 
 if TYPE_CHECKING:
     from inferkit_brian2.model import Model
@@ -115,7 +115,7 @@ class preferences:
 def cython_works() -> bool:
     from brian2.codegen.runtime.cython_rt import CythonCodeObject
 
-    from inferkit_brian2.compiled import compiler
+    from inferkit_brian2.cache import compiler
 
     try:
         return bool(compiler()) and bool(CythonCodeObject.is_available())

@@ -16,12 +16,11 @@ import numpy as np
 from inferkit import Output, Ragged
 from inferkit.errors import ConfigError, InferkitError, SimulatorError
 from inferkit_brian2 import compiled, inputs
+from inferkit_brian2.cache import compiler
 from inferkit_brian2.config import Brian2Config
-from inferkit_brian2.model import GROUP, SPIKES, TRACES, Model
+from inferkit_brian2.model import Model
 from inferkit_brian2.reduce import Reducer
 
-LANES = 64 if "avx512" in compiled.machine() else 32
-"""Rows run in multiples of this, the bytes of the widest vector: some variables are of a byte."""
 TILE = 64
 
 
@@ -41,16 +40,19 @@ class Neuron:
         """Compile, or find the program that another process has compiled."""
         self.engine  # noqa: B018
 
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k != "engine"}  # of this machine
+
     @cached_property
     def engine(self) -> Any:
         from inferkit_brian2.runtime import Runtime
 
         chosen = self.config.engine
         if chosen in ("auto", "cpp"):
-            if compiled.compiler():
+            if compiler():
                 try:
                     engine = Compiled(self.model)
-                    self.note = f"engine cpp ({compiled.compiler()})"
+                    self.note = f"engine cpp ({compiler()})"
                     return engine
                 except SimulatorError as cause:
                     if chosen == "cpp":
@@ -146,47 +148,32 @@ class Compiled:
 
     def __init__(self, model: Model):
         self.model = model
-        self.program = compiled.program(Blueprint(model.c))
+        self.blueprint = Blueprint(model.c)
+        self.program = compiled.program(self.blueprint)
 
     def run(self, columns: Mapping[str, np.ndarray], seeds: np.ndarray) -> dict[str, Any]:
-        n, block, many = len(seeds), self.program.block, self.model.protocols
-        rows = min(block, -(-n // LANES) * LANES)
-        pick = np.minimum(np.arange(block), n - 1)  # the last row fills up
-        full = {k: np.repeat(v[pick], many) for k, v in columns.items()}
-        self.program.run(full, seeds[pick], rows)
+        told, c, neurons = (
+            self.program.run(columns, seeds),
+            self.model.c,
+            len(seeds) * self.model.protocols,
+        )
         return outputs(
             self.model,
-            self._traces(rows * many, n * many),
-            *self._spikes(n * many),
-            {
-                k.removeprefix("state."): self.program.read(k)[: n * many]
-                for k in self.program.told["results"]
-                if k.startswith("state.")
-            },
-            n,
+            [told[f"trace.{v}"].reshape(-1, neurons).T for v in c.record],
+            told["spikes.i"] if c.spikes else np.empty(0, np.int32),
+            told["spikes.t"] if c.spikes else np.empty(0),
+            {k.removeprefix("state."): v for k, v in told.items() if k.startswith("state.")},
+            len(seeds),
         )
-
-    def _traces(self, width: int, neurons: int) -> list[np.ndarray]:
-        """A view (neurons, T) of each variable."""
-        return [
-            self.program.read(f"trace.{name}").reshape(-1, width).T[:neurons]
-            for name in self.model.c.record
-        ]
-
-    def _spikes(self, neurons: int) -> tuple[np.ndarray, np.ndarray]:
-        if not self.model.c.spikes:
-            return np.empty(0, np.int32), np.empty(0)
-        i, t = self.program.read("spikes.i"), self.program.read("spikes.t")
-        keep = i < neurons
-        return i[keep], t[keep]
 
 
 class Blueprint:
     """What the building process needs of a neuron: its settings."""
 
+    all_recorded = True  # by each monitor of traces
+
     def __init__(self, config: Brian2Config):
         self.config, self.block = config, config.block
-        self.per_row = 0
 
     def identity(self) -> Any:
         """What the program depends on; defaults and features are not among it."""
@@ -220,7 +207,6 @@ class Blueprint:
         from brian2 import second
 
         self.model = Model(self.config)
-        self.per_row = self.model.protocols
         made = self.model.assemble(self.block)
         group = made.group
         results = {f"state.{v}": group.variables[v] for v in state_names(self.model)}
@@ -235,9 +221,6 @@ class Blueprint:
 
     def begin(self, made: compiled.Composed) -> None:
         self.model.begin(made.parts)
-
-    def trims(self, owner: str) -> bool:
-        return owner in (GROUP, TRACES, SPIKES) or owner.startswith(("drive_", "summary_"))
 
 
 def state_names(model: Model) -> list[str]:

@@ -4,7 +4,7 @@
     simulator = ik.simulator("brian2", …, inputs={"I": sweeps.stimulus}, record=("v",))
     study = ik.Study(simulator, …, observed=sweeps.observed(simulator))
 
-NWB and ABF files are read through Neo (extra: neo), CSV files by numpy.
+Files are read by recordings.py.
 """
 
 from __future__ import annotations
@@ -15,25 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from inferkit import Ragged  # noqa: F401  (handed on in `observed`)
 from inferkit.errors import DataError, unknown_name
 from inferkit_brian2.config import Input
 from inferkit_brian2.quantities import quantity, unit
 
-VOLTAGE, CURRENT = (
-    {"V": 1e3, "mV": 1.0, "uV": 1e-3},
-    {"A": 1e9, "mA": 1e6, "uA": 1e3, "nA": 1.0, "pA": 1e-3},
-)
-
 
 @dataclass(frozen=True)
 class Sweeps:
-    """voltage (sweeps, T) in mV, current (sweeps, T) in nA or None, dt in ms."""
+    """voltage (sweeps, T) in mV, current (sweeps, T) in nA or None, dt in ms.
+
+    others: why there is no current, where the file holds something like one.
+    """
 
     voltage: np.ndarray
     current: np.ndarray | None
     dt: float
     source: str = ""
+    others: str = ""
 
     def __len__(self) -> int:
         return len(self.voltage)
@@ -91,7 +89,8 @@ class Sweeps:
         """The current as an input of the simulator."""
         if self.current is None:
             raise DataError(
-                f"{self.source} holds no stimulus", fix='stimulus="…" names its channel or column'
+                f"{self.source} holds no stimulus{self.others}",
+                fix='stimulus="…" names its channel or column',
             )
         values = self.current if len(self) > 1 else self.current[0]
         return Input(values=values, unit="nA", dt=f"{self.dt:.12g} ms")
@@ -177,6 +176,8 @@ class SweepsConfig:
 
 
 def read_sweeps(file: Path, c: SweepsConfig) -> Sweeps:
+    from inferkit_brian2.recordings import recording
+
     read = recording(
         file,
         sweeps=c.sweeps or None,
@@ -211,121 +212,3 @@ def level(threshold: str) -> float:
 def crossings(trace: np.ndarray, dt: float, at: float) -> np.ndarray:
     """Times in ms of upward crossings."""
     return (np.flatnonzero((trace[1:] > at) & (trace[:-1] <= at)) + 1) * dt
-
-
-def recording(
-    file: str | Path,
-    *,
-    sweeps: Any = None,
-    start: Any = None,
-    stop: Any = None,
-    voltage: str = "",
-    stimulus: str = "",
-    units: tuple[str, str] = ("mV", "nA"),
-) -> Sweeps:
-    """Sweeps from an NWB, ABF or CSV file.
-
-    sweeps: which; left out, all.  start, stop: the part of each that is used.  voltage, stimulus: names
-    of channels (NWB, ABF) or columns (CSV: the first is time in ms, unless `voltage` and `stimulus`
-    name others); units: of a CSV's columns.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise DataError(f"no file {file}")
-    kind = file.suffix.lower()
-    if kind == ".csv":
-        read = from_csv(file, voltage, stimulus, units)
-    elif kind in (".nwb", ".abf"):
-        read = from_neo(file, voltage, stimulus)
-    else:
-        raise DataError(f"{file} is of no known type", allowed=".nwb, .abf, .csv")
-    if sweeps is not None:
-        read = read.pick(*sweeps)
-    first, last = (
-        None if t is None else round(float(quantity(str(t), "start, stop", None)) * 1e3 / read.dt)
-        for t in (start, stop)
-    )
-    voltage_part = read.voltage[:, first:last]
-    if voltage_part.shape[1] < 2:
-        raise DataError(f"{file}: no samples from {start} to {stop}", allowed=f"0 to {read.duration}")
-    if not np.isfinite(voltage_part).all():
-        raise DataError(f"{file} has NaN or Inf in its voltage")
-    return replace(
-        read,
-        voltage=voltage_part,
-        current=None if read.current is None else read.current[:, first:last],
-    )
-
-
-def from_csv(file: Path, voltage: str, stimulus: str, units: tuple[str, str]) -> Sweeps:
-    held = np.genfromtxt(file, delimiter=",", names=True, deletechars="")
-    names = list(held.dtype.names or ())
-    if len(names) < 2:
-        raise DataError(
-            f"{file} has columns {', '.join(names) or 'without names'}",
-            allowed="time in ms, then a voltage (v, or v0, v1, …), then a current (I, I0, …)",
-        )
-    for name in (voltage, stimulus):
-        if name and name not in names:
-            raise unknown_name(f"column of {file.name}", name, names, DataError)
-    time = held[names[0]]
-    steps = np.diff(time)
-    if not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
-        raise DataError(f"{file}: its first column is no evenly sampled time")
-    columns = (
-        [voltage] if voltage else [n for n in names[1:] if n.lower().startswith("v")] or names[1:2]
-    )
-    currents = [stimulus] if stimulus else [
-        n for n in names[1:] if n.lower().startswith(("i", "current", "stim"))
-    ]
-    if currents and len(currents) not in (1, len(columns)):
-        raise DataError(f"{file} has {len(columns)} voltages and {len(currents)} currents")
-    v = np.stack([held[c] for c in columns]) * VOLTAGE[units[0]]
-    i = np.stack([held[c] for c in currents]) * CURRENT[units[1]] if currents else None
-    if i is not None and len(i) < len(v):
-        i = np.repeat(i, len(v), 0)
-    return Sweeps(v, i, float(steps.mean().round(9)), str(file))
-
-
-def from_neo(file: Path, voltage: str, stimulus: str) -> Sweeps:
-    try:
-        from neo.io import NWBIO, AxonIO
-    except ImportError as cause:
-        raise DataError(
-            f"{file.suffix} files are read through Neo: {cause}",
-            fix='pip install "inferkit-brian2[neo]"',
-        ) from None
-    reader = NWBIO(str(file), mode="r") if file.suffix.lower() == ".nwb" else AxonIO(str(file))
-    abf = file.suffix.lower() == ".abf"
-    blocks = reader.read() if abf else reader.read_all_blocks()
-    segments = [segment for block in blocks for segment in block.segments]
-    traces: list[np.ndarray] = []
-    currents: list[np.ndarray] = []
-    rates, seen = set(), []
-    protocol = reader.read_protocol() if abf else []  # an ABF may hold its stimulus as a recipe only
-    for k, segment in enumerate(segments):
-        signals = [*segment.analogsignals, *(protocol[k].analogsignals if k < len(protocol) else [])]
-        for signal in signals:
-            name, said = str(signal.name), signal.units.dimensionality.string
-            seen.append(f"{name} ({said})")
-            row = np.asarray(signal.magnitude, dtype=float)[:, 0]
-            if said in VOLTAGE and (not voltage or name == voltage):
-                traces.append(row * VOLTAGE[said])
-                rates.add(float(signal.sampling_rate.rescale("Hz").magnitude))
-            elif said in CURRENT and (not stimulus or name == stimulus):
-                currents.append(row * CURRENT[said])
-    if not traces:
-        raise DataError(
-            f"{file} has no voltage {voltage!r}".replace(" ''", ""),
-            allowed=", ".join(dict.fromkeys(seen)) or "it has no signals",
-        )
-    length = min(len(r) for r in traces)
-    if len(rates) > 1:
-        raise DataError(f"{file}: sweeps sampled at different rates", fix="sweeps=[…] of one rate")
-    i = None
-    if len(currents) == len(traces):
-        length = min(length, *(len(r) for r in currents))
-        i = np.stack([r[:length] for r in currents])
-    elif currents and stimulus:
-        raise DataError(f"{file} has {len(traces)} voltages and {len(currents)} of {stimulus!r}")
-    return Sweeps(np.stack([r[:length] for r in traces]), i, round(1e3 / rates.pop(), 9), str(file))

@@ -81,10 +81,12 @@ class Watch:
             )
         return groups[self.monitor]
 
-    def rows(self, read: Callable[[str], np.ndarray], rows: int, lost: np.ndarray) -> Any:
-        """The output of each copy; NaN for those whose state is not finite."""
+    def rows(
+        self, read: Callable[[str], np.ndarray], rows: int, lost: np.ndarray, recorded: int
+    ) -> Any:
+        """The output of each copy that ran, of those recorded; NaN where the state is not finite."""
         if self.kind == "trace":
-            values = read(self.variable).reshape(len(read("t")), rows, -1)
+            values = read(self.variable).reshape(len(read("t")), recorded, -1)[:, :rows]
             out = np.moveaxis(values, 0, -1) / float(unit(self.shown, self.name))
             if out.shape[1:] != (self.size, self.bins):
                 raise SimulatorError(

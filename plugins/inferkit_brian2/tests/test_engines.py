@@ -194,7 +194,8 @@ def test_other_parameters_compile_nothing(monkeypatch):
 
 
 def test_without_a_compiler_it_says_so(monkeypatch):
-    monkeypatch.setattr(compiled, "compiler", lambda: "")
+    monkeypatch.setattr("inferkit_brian2.simulator.compiler", lambda: "")
+    monkeypatch.setattr("inferkit_brian2.cache.compiler", lambda: "")
     simulator = lif().build()
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
         x = simulator.simulate({}, rows(2))
@@ -232,20 +233,6 @@ def test_a_run_that_diverges_is_no_silence(engine):
     )
     x = component.build().simulate({"k": np.array([-0.1, 5.0])}, rows(2))
     assert len(x["spikes"][0]) == 0 and np.isnan(x["spikes"][1]).any()
-
-
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    import os
-    import subprocess
-    import sys
-
-    gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
-    ).stdout.strip()
-    for pid in (gone, os.getpid()):
-        (tmp_path / f"{compiled.SCRATCH}{pid}-x").mkdir()
-    compiled.sweep(tmp_path)
-    assert [f.name for f in tmp_path.iterdir()] == [f"{compiled.SCRATCH}{os.getpid()}-x"]
 
 
 def test_noise_that_is_held_over_a_step():

@@ -3,7 +3,7 @@
 import inferkit_brian2 as ib
 import numpy as np
 import pytest
-from brian2 import Network, NeuronGroup, SpikeMonitor, mV
+from brian2 import Network, NeuronGroup, SpikeMonitor, StateMonitor, Synapses, mV
 from networks import E, make
 
 import inferkit as ik
@@ -27,6 +27,57 @@ def test_a_row_is_the_same_beside_any_others():
     np.testing.assert_allclose(whole["rate"].mean(1), whole["counts"].mean(1) / 0.2)
     alike = simulator.simulate({}, rows(3))["counts"]
     assert not np.array_equal(alike[0], alike[1])
+
+
+def of_three(n):
+    """Copies that fill no vector, with mathematics and noise in neurons and synapses."""
+    cells = NeuronGroup(
+        n * 3,
+        """dv/dt = (20*mV*exp(-(v/(30*mV))**2) - v + drive)/(10*ms) + 4*mV*sqrt(2/(10*ms))*xi : volt
+        drive : volt (constant)""",
+        method="euler",
+        threshold="rand() < exp((v - 12*mV)/mV)*dt/ms",
+        reset="v = randn()*mV",
+        name="cells",
+    )
+    synapses = Synapses(
+        cells,
+        cells,
+        "ds/dt = -s*exp(-s**2)/(5*ms) + sqrt(2/(5*ms))*xi_s : 1 (clock-driven)",
+        on_pre="v_post += s*mV",
+        method="euler",
+        name="links",
+    )
+    synapses.connect(j=ib.within(3, 3))
+    seen = StateMonitor(cells, "v", record=True, name="seen")
+
+    def begin():
+        cells.v = "exp(rand())*mV"
+        synapses.s = "exp(randn())"
+
+    return Network(cells, synapses, SpikeMonitor(cells, name="out"), seen), begin
+
+
+def test_every_element_is_computed_alike():
+    """The last neurons and synapses of a block, which would be the remainder of a loop of vectors."""
+    trace = {"monitor": "seen", "kind": "trace", "variable": "v", "unit": "mV", "bin": "0.1 ms"}
+    simulator = ib.network(
+        batch=of_three,
+        duration="30 ms",
+        rows=7,
+        engine="cpp",
+        parameters={"cells.drive": "5 mV"},
+        outputs={"spikes": {"monitor": "out", "kind": "spikes", "size": 3}, "v": {**trace, "size": 3}},
+    )
+    drive = np.linspace(2, 12, 7)
+    whole = simulator.simulate({"cells.drive": drive}, rows(7))
+    assert whole["spikes"].lengths.sum() > 20
+    for i in range(7):
+        one = simulator.simulate({"cells.drive": drive[[i]]}, rows(7)[[i]])
+        assert one["v"].tobytes() == whole["v"][[i]].tobytes()
+        assert np.array_equal(one["spikes"][0], whole["spikes"][i])
+    back = simulator.simulate({"cells.drive": drive[::-1]}, rows(7)[::-1])
+    assert back["v"].tobytes() == whole["v"][::-1].tobytes()
 
 
 def test_a_study_of_networks(tmp_path):
