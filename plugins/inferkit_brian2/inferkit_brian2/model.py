@@ -14,39 +14,24 @@ from typing import Any
 
 import numpy as np
 from brian2 import (
-    DEFAULT_FUNCTIONS,
-    DEFAULT_UNITS,
     Clock,
-    Equations,
     Network,
     NeuronGroup,
-    Quantity,
     SpikeMonitor,
     StateMonitor,
     second,
 )
-from brian2.core.namespace import DEFAULT_CONSTANTS
-from brian2.utils.stringtools import get_identifiers
 
-from inferkit import Output, Parameter
+from inferkit import Output
 from inferkit.errors import ConfigError, DataError, unknown_name
 from inferkit_brian2 import inputs
 from inferkit_brian2.config import Brian2Config
-from inferkit_brian2.quantities import base_unit, quantity, shown_unit, split, unit
+from inferkit_brian2.declared import external, label, read
+from inferkit_brian2.quantities import base_unit, quantity, shown_unit, split
 
 GROUP, TRACES, SPIKES = "neurons", "traces", "spikes"
 POSITIVE = {"farad": "a capacitance", "ohm": "a resistance"}
 NOT_NEGATIVE = {"siemens": "a conductance"}
-SPECIAL = {"t", "dt", "i", "N", "xi", "lastspike", "not_refractory", "t_in_timesteps", "True", "False",
-           "and", "or", "not", "int"}
-
-
-@dataclass(frozen=True)
-class Free:
-    """A free parameter: the group's variable it sets, and the size in SI of its unit."""
-
-    variable: str
-    scale: float
 
 
 @dataclass
@@ -65,7 +50,7 @@ class Model:
     def __init__(self, c: Brian2Config):
         self.c = c
         self.dt = self._time(c.dt, "dt")
-        self.equations, self.free, self.parameters = self._read()
+        self.equations, self.free, self.parameters = read(self.c)
         self.inputs = {name: inputs.Drive(name, given, self) for name, given in c.inputs.items()}
         counts = {n: d.protocols for n, d in self.inputs.items() if d.protocols > 1}
         self.protocols = max(counts.values(), default=1)
@@ -111,96 +96,9 @@ class Model:
             )
         return round(ratio)
 
-    def _read(self) -> tuple[Equations, dict[str, Free], tuple[Parameter, ...]]:
-        c = self.c
-        source = parse(c.equations)
-        lines, free, declared = [], {}, []
-        constants = [n for n in source.parameter_names if "constant" in source[n].flags]
-        for name in c.parameters:
-            if name in source.diff_eq_names:
-                raise ConfigError(
-                    f"{name!r} changes in time, so it is no parameter",
-                    fix=f'initial = {{{name} = "…"}} makes "initial.{name}" one',
-                )
-            if name in source.subexpr_names or (
-                name in source.parameter_names and name not in constants
-            ):
-                raise ConfigError(
-                    f"{name!r} is defined by the equations as no constant",
-                    fix=f"declare it: {name} : {base_unit(source[name].dim) or 1} (constant)",
-                )
-            if name not in source and name not in self._used():
-                raise unknown_name(
-                    "parameter", name, {*constants, *self._external(source)} - {*c.namespace, *c.inputs}
-                )
-        for name in dict.fromkeys([*c.parameters, *constants]):
-            default = c.parameters.get(name)
-            text = ""
-            if default is not None:
-                told = split(default, name)
-                if told is None:
-                    raise ConfigError(
-                        f"parameters: {name} is {default!r}",
-                        allowed="a number with a unit",
-                        fix='"30 uS"',
-                    )
-                text = told[1]
-            if name in source:
-                dim = source[name].dim
-                if default is not None:
-                    quantity(default, f"parameters: {name}", dim, f"30 {base_unit(dim)}".strip())
-                else:
-                    text = base_unit(dim)
-            else:
-                dim = Quantity(unit(text, name)).dim
-                lines.append(f"{name} : {base_unit(dim) or 1} (constant)")
-            scale = float(Quantity(unit(text, name)))
-            value = None if default is None else split(default, name)[0]
-            free[name] = Free(name, scale)
-            declared.append(Parameter(name, unit=label(text), default=value))
-        for name, given in c.initial.items():
-            if name not in source.diff_eq_names and name not in source.parameter_names:
-                raise unknown_name(
-                    "variable in initial", name, source.diff_eq_names | source.parameter_names
-                )
-            told = split(given, f"initial: {name}")
-            if told is None:
-                continue
-            made = quantity(
-                given, f"initial: {name}", source[name].dim, f"0 {base_unit(source[name].dim)}"
-            )
-            free[f"initial.{name}"] = Free(
-                name, float(made) / told[0] if told[0] else float(Quantity(unit(told[1], name)))
-            )
-            declared.append(Parameter(f"initial.{name}", unit=label(told[1]), default=told[0]))
-        return source + Equations("\n".join(lines)) if lines else source, free, tuple(declared)
-
-    def _texts(self) -> list[str]:
-        c = self.c
-        expressions = [
-            c.threshold,
-            c.reset,
-            c.refractory,
-            *c.initial.values(),
-            *(d.on_spike for d in c.inputs.values()),
-        ]
-        return [e for e in expressions if isinstance(e, str) and e and split(e, "") is None]
-
-    def _used(self) -> set[str]:
-        """All names that equations and code use."""
-        used = set(parse(self.c.equations).identifiers)
-        for text in self._texts():
-            used |= get_identifiers(text)
-        return used
-
-    def _external(self, source: Equations) -> set[str]:
-        """Names that are used and that nothing but the settings can define."""
-        known = {*source.names, *DEFAULT_FUNCTIONS, *DEFAULT_UNITS, *DEFAULT_CONSTANTS, *SPECIAL}
-        return {n for n in self._used() - known if not n.startswith("xi_") and not n.isdigit()}
-
     def _check_names(self) -> None:
         defined = {*self.equations.names, *self.c.namespace, *self.c.inputs}
-        for name in sorted(self._external(self.equations) - defined):
+        for name in sorted(external(self.c, self.equations) - defined):
             raise ConfigError(
                 f"nothing defines {name!r}, which the equations use",
                 allowed=f"names in {', '.join(sorted(defined))}",
@@ -343,17 +241,3 @@ class Model:
                 np.asarray(value, dtype=float) * free.scale, (n,)
             ).copy()
         return out
-
-
-def parse(text: str) -> Equations:
-    try:
-        return Equations(text)
-    except Exception as cause:  # Brian2 raises several kinds
-        told = " ".join(str(cause).split())
-        raise ConfigError(
-            f"the equations do not parse: {told}", fix='a line each, "dv/dt = (EL - v) / tau : volt"'
-        ) from None
-
-
-def label(text: str) -> str:
-    return "" if text == "1" else text.strip()

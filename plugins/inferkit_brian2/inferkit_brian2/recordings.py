@@ -87,9 +87,11 @@ def from_csv(file: Path, voltage: str, stimulus: str, units: tuple[str, str]) ->
     columns = (
         [voltage] if voltage else [n for n in names[1:] if n.lower().startswith("v")] or names[1:2]
     )
-    currents = [stimulus] if stimulus else [
-        n for n in names[1:] if n.lower().startswith(("i", "current", "stim"))
-    ]
+    currents = (
+        [stimulus]
+        if stimulus
+        else [n for n in names[1:] if n.lower().startswith(("i", "current", "stim"))]
+    )
     if currents and len(currents) not in (1, len(columns)):
         raise DataError(f"{file} has {len(columns)} voltages and {len(currents)} currents")
     v = np.stack([held[c] for c in columns]) * VOLTAGE[units[0]]
