@@ -208,7 +208,9 @@ class Model:
             )
         traces = spikes = None
         if c.record:
-            watch = Clock(dt=self.every * self.dt * second, name="record_clock")
+            watch = clock  # another one costs time in each step
+            if self.every > 1:
+                watch = Clock(dt=self.every * self.dt * second, name="record_clock")
             traces = StateMonitor(group, list(c.record), record=True, clock=watch, name=TRACES)
             objects.append(traces)
         if c.spikes:
