@@ -8,6 +8,7 @@ from typing import Literal
 from inferkit.errors import ConfigError
 
 SBI = "tejero2020sbi"
+SPLINES = "splines"  # of "auto", a "zuko_nsf" of fewer layers
 # All of sbi's but "zuko_ncsf", a density over angles: over numbers its integral is not 1.
 Flow = Literal["maf", "nsf", "maf_rqs", "mdn", "made", "zuko_nice", "zuko_maf", "zuko_nsf",
                "zuko_sospf", "zuko_naf", "zuko_unaf", "zuko_gf", "zuko_bpf"]
@@ -78,8 +79,9 @@ class _Common:
 
 @dataclass(frozen=True)
 class NPEConfig(_Common):
-    """density: sbi's density estimators; "auto" trains a "maf" and a "zuko_nsf" (one is better for
-    plain posteriors, the other for intricate ones) and mixes them by their validation losses.
+    """density: sbi's density estimators; "auto" trains a "maf" and a small "zuko_nsf" in turns
+    (one is better for plain posteriors, the other for intricate ones) until one has fallen behind, and
+    mixes them by their validation losses.
     variant: how later rounds are corrected for their proposal:
     "truncated" draws from the prior where the posterior may be, which needs no correction; the others
     draw from the posterior so far: "A" corrects a mixture of Gaussians in closed form (density "mdn"),
@@ -98,7 +100,7 @@ class NPEConfig(_Common):
 
     def densities(self) -> tuple[str, ...]:
         """The density of each network."""
-        mixed = ("maf", "zuko_nsf") if self.density == "auto" else (self.density,)
+        mixed = ("maf", SPLINES) if self.density == "auto" else (self.density,)
         return mixed * self.ensemble
 
 

@@ -20,7 +20,7 @@ from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
 from inferkit.prior.space import Space
 from inferkit_sbi.config import NPEConfig
-from inferkit_sbi.density import PACE, flow, load_arrays
+from inferkit_sbi.density import PACE, Located, flow, load_arrays
 from inferkit_sbi.direct import Engine
 from inferkit_sbi.inputs import Inputs, inputs_for
 from inferkit_sbi.learn import ensemble, in_rounds
@@ -43,6 +43,11 @@ class Network(nn.Module):
         self.flow = flow(density, dim, inputs.size, config)
         self.pace = PACE.get(density, 1.0)
         self.correction = GaussianCorrection(dim) if config.variant == "A" else None
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> None:
+        if isinstance(self.flow, Located):
+            self.flow.begin(batch[0], self.inputs(batch[1 : 1 + len(self.inputs.shapes)], vary=True))
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
         return self.flow.log_prob(z[None], self.inputs(tensors, vary=True))[0]
