@@ -12,8 +12,8 @@ inferkit's, and when inferkit's validation first reached sbi's quality (by its o
 validation and test).
 
 `defaults`: sbi's `NPE()` and inferkit's `npe` as they come, in turns, over the tasks and, for sizes
-under 3,000, three data sets: CPU seconds (means; the ratio's greatest in brackets) and the same quality.
-Sbi's is corrected for what leaks out of the prior, as its posterior's `log_prob` is.
+under 3,000, three data sets: CPU seconds (means; the ratio's greatest in brackets) and the same
+quality.  Sbi's is corrected for what leaks out of the prior, as its posterior's `log_prob` is.
 
 `memory` runs in processes of its own and tells their peak.
 """

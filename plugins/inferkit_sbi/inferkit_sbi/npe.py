@@ -76,7 +76,7 @@ class NPE:
     def restore(arrays: dict, meta: dict, prior: Prior) -> Engine:
         config = NPEConfig(**meta["config"])
         nets = []
-        for i, density in enumerate(config.densities()):
+        for i, density in enumerate(meta["info"]["densities"]):
             net = Network(Inputs.rebuilt(meta, config), prior.dim, config, density)
             load_arrays(net, arrays, i)
             nets.append(net.eval())
@@ -105,14 +105,15 @@ class NPE:
         def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
             # A's correction is for one proposal, so it learns from the last round alone.
             parts = rounds[-1:] if config.variant == "A" and r else parts_of(problem, rounds)
-            makes = [partial(self._network, scaled, space.dim, density)
-                     for density in config.densities()]
+            densities = config.densities(len(problem.simulations or ()) + sum(map(len, rounds)))
+            makes = [partial(self._network, scaled, space.dim, density) for density in densities]
             nets, info = ensemble(problem, config, makes, loss_of(config, r), parts, columns, r,
                                   log_density=not (config.variant == "C" and r))
             if config.variant == "A" and proposals:
                 for net in nets:
                     net.correction.set(*proposals[-1].gaussian)  # type: ignore[union-attr, operator]
-            return Engine(nets, space, config, {**info, "beyond": scaled.beyond})
+            return Engine(nets, space, config, {**info, "beyond": scaled.beyond,
+                                                  "densities": list(densities)})
 
         def propose(engine: Engine) -> Proposal:
             assert problem.observed is not None

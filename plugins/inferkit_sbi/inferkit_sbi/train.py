@@ -8,8 +8,10 @@ that is validated and kept is an exponential average of the weights,
 
 which is nearly as quiet as one trained with an annealed rate, at any time, so that no schedule has
 to know when training ends.  When the average's validation loss has stalled for a third of the
-patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.  Fresh
-simulations cannot be overfitted, so there `epochs` is the plan: the rate falls along a cosine to 0.
+patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.  It ends at
+once when the network learns its rows by heart: three validations in a row are surely worse than the
+best (by rows, paired) while the training loss falls on.  Fresh simulations cannot be overfitted, so
+there `epochs` is the plan: the rate falls along a cosine to 0.
 
 The batches of an epoch are seeded by (seed, epoch) alone, so a fit that was killed resumes from its
 checkpoint exactly: the same batches, the same network.
@@ -37,7 +39,7 @@ from inferkit_sbi.rows import Batch, Source
 
 CHECKPOINT_SECONDS = 20.0
 STALL = 1e-3  # a smaller gain does not prolong training
-STALL_STEPS = 200  # patience is no shorter than this; two lengths of the average
+STALL_STEPS = 100  # patience is no shorter than this, the length of the average
 LEG_STEPS = 10  # from one validation to the next, at least: it costs half as much as a step
 FIRST_LEGS = 6  # of a race
 WORSE, SURELY = 3, 2.0
@@ -51,7 +53,7 @@ Loss = Callable[[Any, Batch], torch.Tensor]
 
 @dataclass
 class History:
-    """What happened: losses by epoch, the best epoch, seconds."""
+    """What happened: losses at every validation, the best epoch, seconds."""
 
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -130,6 +132,8 @@ class Fit:
             torch._foreach_copy_(list(s.best.values()), list(s.average.state_dict().values()))
         elif len(s.rows):
             s.worse = s.worse + 1 if surely_more(rows, s.rows) else 0
+            if s.worse == WORSE and not self._memorises():
+                s.worse, s.drops = 0, s.drops + 1  # steps too wide
         if now < s.reference - self.stall:
             s.reference, s.stalled = now, 0
         else:
@@ -143,6 +147,11 @@ class Fit:
         if self.file is not None and time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             checkpoint(self.file, s)
             self.saved = time.monotonic()
+
+    def _memorises(self) -> bool:
+        """Whether the loss of rows that are trained on goes on falling since the best validation."""
+        losses, best = self.state.history.loss, int(np.argmin(self.state.history.validation_loss))
+        return bool(np.mean(losses[-WORSE:]) < np.mean(losses[max(0, best + 1 - WORSE) : best + 1]))
 
     def finish(self) -> History:
         """The network at its best."""

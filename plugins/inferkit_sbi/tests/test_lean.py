@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from inferkit_sbi.config import SPLINES, NPEConfig
+from inferkit_sbi.config import FEWEST, SPLINES, NPEConfig
 from inferkit_sbi.density import Located, flow, ridge
 from inferkit_sbi.lean import lean
 
@@ -26,7 +26,7 @@ def followed(f, net, z, c):
     return [value.detach(), at.grad, *[p.grad for p in net.parameters() if p.grad is not None]]
 
 
-@pytest.mark.parametrize("density", ["maf", SPLINES, "zuko_nsf"])
+@pytest.mark.parametrize("density", ["maf", SPLINES, FEWEST, "zuko_nsf"])
 @pytest.mark.parametrize("dim", [2, 5])
 def test_the_same_density_and_gradients(density, dim):
     net = made(density, dim)
