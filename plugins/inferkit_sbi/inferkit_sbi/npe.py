@@ -46,8 +46,9 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def begin(self, batch: Batch) -> None:
-        if isinstance(self.flow, Located):
-            self.flow.begin(batch[0], self.inputs(batch[1 : 1 + len(self.inputs.shapes)], vary=True))
+        """Where an embedding is still to be learned, a line on its numbers would be lost at once."""
+        if isinstance(self.flow, Located) and not self.inputs.embeds:
+            self.flow.begin(batch[0], self.inputs(batch[1 : 1 + len(self.inputs.shapes)]))
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
         return self.flow.log_prob(z[None], self.inputs(tensors, vary=True))[0]
