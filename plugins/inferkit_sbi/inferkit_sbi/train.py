@@ -9,7 +9,7 @@ that is validated and kept is an exponential average of the weights,
 which is nearly as quiet as one trained with an annealed rate, at any time, so that no schedule has
 to know when training ends.  When the average's validation loss has stalled for a third of the
 patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.  It ends at
-once when the network learns its rows by heart: three validations in a row are surely worse than the
+once when the network learns few rows by heart: three validations in a row are surely worse than the
 best (by rows, paired) while the training loss falls on.  Fresh simulations cannot be overfitted, so
 there `epochs` is the plan: the rate falls along a cosine to 0.
 
@@ -43,6 +43,7 @@ STALL_STEPS = 100  # patience is no shorter than this, the length of the average
 LEG_STEPS = 10  # from one validation to the next, at least: it costs half as much as a step
 FIRST_LEGS = 6  # of a race
 WORSE, SURELY = 3, 2.0
+MANY_STEPS = 20  # in an epoch: so many rows take long to learn by heart
 DECAY = 0.99
 DROP = 0.4
 PIECE = 1024
@@ -130,7 +131,7 @@ class Fit:
         if now < min(s.history.validation_loss[:-1], default=math.inf):
             s.history.best_epoch, s.rows, s.worse = s.epoch + epochs - 1, rows, 0
             torch._foreach_copy_(list(s.best.values()), list(s.average.state_dict().values()))
-        elif len(s.rows):
+        elif len(s.rows) and self.source.steps < MANY_STEPS:
             s.worse = s.worse + 1 if surely_more(rows, s.rows) else 0
             if s.worse == WORSE and not self._memorises():
                 s.worse, s.drops = 0, s.drops + 1  # steps too wide
@@ -149,9 +150,11 @@ class Fit:
             self.saved = time.monotonic()
 
     def _memorises(self) -> bool:
-        """Whether the loss of rows that are trained on goes on falling since the best validation."""
-        losses, best = self.state.history.loss, int(np.argmin(self.state.history.validation_loss))
-        return bool(np.mean(losses[-WORSE:]) < np.mean(losses[max(0, best + 1 - WORSE) : best + 1]))
+        """Whether rows that are trained on are ever better known, and better than others ever were."""
+        h = self.state.history
+        best = int(np.argmin(h.validation_loss))
+        then = np.mean(h.loss[max(0, best + 1 - WORSE) : best + 1])
+        return bool(np.mean(h.loss[-WORSE:]) < min(then, h.validation_loss[best]))
 
     def finish(self) -> History:
         """The network at its best."""
