@@ -1,6 +1,7 @@
 """Training and sampling times of neural posteriors, beside sbi's defaults in the same run.
 
     python benchmarks/neural_speed.py train gaussian_linear maf 10000     # or two_moons nsf 100000
+    python benchmarks/neural_speed.py defaults 200,1000     # or 3000,10000 two_moons,slcp
     python benchmarks/neural_speed.py sample                # 100,000 draws for 100 observations
     python benchmarks/neural_speed.py memory                # a store ten times the memory given
     python benchmarks/neural_speed.py online 40             # LIF: fresh simulations, so many epochs
@@ -8,7 +9,13 @@
 `train`: both learn from the same stored simulations, one thread each, one after the other.  Quality is
 the mean log-density of 5,000 true parameters that neither has seen.  Told are sbi's time and quality,
 inferkit's, and when inferkit's validation first reached sbi's quality (by its own offset between
-validation and test).  `memory` runs in processes of its own and tells their peak.
+validation and test).
+
+`defaults`: sbi's `NPE()` and inferkit's `npe` as they come, in turns, over the tasks and, for sizes
+under 3,000, three data sets: CPU seconds (means; the ratio's greatest in brackets) and the same
+quality.  Sbi's is corrected for what leaks out of the prior, as its posterior's `log_prob` is.
+
+`memory` runs in processes of its own and tells their peak.
 """
 
 from __future__ import annotations
@@ -29,13 +36,14 @@ from inferkit import seeds
 
 warnings.filterwarnings("ignore")
 TEST = 5000
+TASKS = ("gaussian_linear", "two_moons", "slcp", "gaussian_mixture")
 
 
-def study_of(task: str, n: int) -> tuple[ik.Study, np.ndarray, np.ndarray]:
+def study_of(task: str, n: int, seed: int = 7) -> tuple[ik.Study, np.ndarray, np.ndarray]:
     simulator = ik.simulator(task)
     built = simulator.build()
-    study = ik.Study(simulator, built.prior(), estimator="npe", path=f"runs/speed/{task}-{n}", seed=7,
-                     quiet=True)
+    study = ik.Study(simulator, built.prior(), estimator="npe", path=f"runs/speed/{task}-{n}-{seed}",
+                     seed=seed, quiet=True)
     study.simulate(int(np.ceil(n / 0.9)))
     theta = study.prior.sample(TEST, np.random.default_rng(99))
     x = built.simulate(theta, seeds.row_seeds(99, 0, np.arange(TEST)))["x"]
@@ -93,6 +101,60 @@ def train(task: str, model: str, n: str) -> None:
     print(f"{task} {model} {int(n):,}: inferkit {total:.1f} s, test {ours:.4f}; ratio "
           f"{seconds / total:.1f}; sbi's quality after {reached:.1f} s, ratio {seconds / reached:.1f}",
           flush=True)
+
+
+def ours_score(posterior, theta: np.ndarray, x: np.ndarray) -> float:
+    """Mean log-density of rows, each given its own data."""
+    import torch
+
+    engine = posterior.engine
+    z = engine.space.to_z(theta)
+    with torch.no_grad():
+        given = engine.conditions({"x": x})
+        each = [np.log(w) + net.log_prob(torch.tensor(z, dtype=torch.float32), given).double().numpy()
+                for net, w in zip(engine.nets, engine.weights) if w]
+    return float((np.logaddexp.reduce(each) + engine.space.log_density(theta, z)).mean())
+
+
+def sbi_score(net, study: ik.Study, theta: np.ndarray, x: np.ndarray) -> float:
+    """The same, of a density cut off at the prior's bounds."""
+    import torch
+
+    low, high = study.prior.bounds().T
+    x = torch.tensor(x, dtype=torch.float32)
+    with torch.no_grad():
+        score = float(net.log_prob(torch.tensor(theta, dtype=torch.float32)[None], x).mean())
+        drawn = net.sample((200,), x[:500]).numpy()
+    inside = ((drawn >= low) & (drawn <= high)).all(-1).mean(0)
+    return score - float(np.log(np.maximum(inside, 1 / 200)).mean())
+
+
+def defaults(sizes: str = "200,1000,3000,10000", tasks: str = ",".join(TASKS)) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    warm = study_of("two_moons", 200)[0]  # imports and first calls are nobody's time
+    sbi_trained(warm, "maf")
+    warm.fit(refit=True)
+    print("| task | simulations | sbi, CPU s | inferkit | ratio | sbi, quality | inferkit |")
+    print("|---|---|---|---|---|---|---|")
+    for n in map(int, sizes.split(",")):
+        for task in tasks.split(","):
+            rows = []
+            for seed in (7, 8, 9) if n < 3000 else (7,):
+                study, theta, x = study_of(task, n, seed)
+                began = time.process_time()
+                _, net, _ = sbi_trained(study, "maf")
+                theirs = time.process_time() - began
+                began = time.process_time()
+                posterior = study.fit(refit=True)
+                own = time.process_time() - began
+                rows.append((theirs, own, sbi_score(net, study, theta, x),
+                             ours_score(posterior, theta, x)))
+            a, b, p, q = np.mean(rows, axis=0)
+            ratios = [own / theirs for theirs, own, *_ in rows]
+            print(f"| {task} | {n:,} | {a:.1f} | {b:.1f} | {b / a:.2f} ({max(ratios):.2f}) | {p:.3f} "
+                  f"| {q:.3f} |", flush=True)
 
 
 def sample() -> None:

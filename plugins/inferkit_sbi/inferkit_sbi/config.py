@@ -8,6 +8,8 @@ from typing import Literal
 from inferkit.errors import ConfigError
 
 SBI = "tejero2020sbi"
+SPLINES, FEWEST = "splines", "fewest_splines"  # of "auto", with FEW rows the second
+FEW = 5000
 # All of sbi's but "zuko_ncsf", a density over angles: over numbers its integral is not 1.
 Flow = Literal["maf", "nsf", "maf_rqs", "mdn", "made", "zuko_nice", "zuko_maf", "zuko_nsf",
                "zuko_sospf", "zuko_naf", "zuko_unaf", "zuko_gf", "zuko_bpf"]
@@ -22,8 +24,8 @@ class _Common:
     goes by their shape.  embedding_hidden, embedding_dim: its width, and the numbers that it gives.
     batch: rows a step; 0 lets the number of simulations decide (200 online).  rate: half of Adam's
     learning rate at a batch of 200 (it grows with the square root of the batch, up to 1,000;
-    thrice that for "nsf" and "maf_rqs").
-    patience: epochs without a better validation loss after which training stops; 200 steps at least.
+    thrice that for "nsf", "maf_rqs" and the splines of "auto").
+    patience: epochs without a better validation loss after which training stops; 100 steps at least.
     validation: share of simulations set aside.  epochs: at most so many.  clip: of a gradient's norm.
     memory: gigabytes that training rows may take; more are kept in a scratch file.
     online: so many fresh simulations for every epoch, each used once; for cheap simulators.  The rate
@@ -78,8 +80,9 @@ class _Common:
 
 @dataclass(frozen=True)
 class NPEConfig(_Common):
-    """density: sbi's density estimators; "auto" trains a "maf" and a "zuko_nsf" (one is better for
-    plain posteriors, the other for intricate ones) and mixes them by their validation losses.
+    """density: sbi's density estimators; "auto" trains a "maf" and a small "zuko_nsf" in turns
+    (one is better for plain posteriors, the other for intricate ones) until one has fallen behind, and
+    mixes them by their validation losses.
     variant: how later rounds are corrected for their proposal:
     "truncated" draws from the prior where the posterior may be, which needs no correction; the others
     draw from the posterior so far: "A" corrects a mixture of Gaussians in closed form (density "mdn"),
@@ -96,9 +99,10 @@ class NPEConfig(_Common):
             raise ConfigError(f'variant "A" with density {self.density!r}', allowed='"mdn"',
                               fix='density = "mdn"')
 
-    def densities(self) -> tuple[str, ...]:
+    def densities(self, rows: int) -> tuple[str, ...]:
         """The density of each network."""
-        mixed = ("maf", "zuko_nsf") if self.density == "auto" else (self.density,)
+        splines = FEWEST if rows <= FEW and not self.online else SPLINES
+        mixed = ("maf", splines) if self.density == "auto" else (self.density,)
         return mixed * self.ensemble
 
 

@@ -50,7 +50,7 @@ class Engine(Learned):
     def summaries(self, x: Mapping[str, Any]) -> np.ndarray | None:
         """What the first network's embedding makes of rows x, (n, k); None without an embedding."""
         inputs = self.nets[0].inputs
-        if inputs.trials is None and all(kind == "none" for kind in inputs.kinds.values()):
+        if not inputs.embeds:
             return None
         tensors = inputs.tensors(x, check=False)
         parts = zip(*(t.split(4096) for t in tensors))

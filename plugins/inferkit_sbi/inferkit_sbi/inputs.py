@@ -66,6 +66,11 @@ class Inputs(nn.Module):
             made.get_buffer(name).copy_(value)
         return made
 
+    @property
+    def embeds(self) -> bool:
+        """Whether there is an embedding to learn."""
+        return self.trials is not None or any(kind != "none" for kind in self.kinds.values())
+
     def meta(self) -> dict:
         sets = {} if self.trials is None else {"trials": list(self.trials)}
         return {"shapes": {k: list(v) for k, v in self.shapes.items()}, "kinds": self.kinds, **sets}

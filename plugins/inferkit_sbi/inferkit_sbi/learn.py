@@ -18,8 +18,9 @@ from inferkit.errors import EstimatorError
 from inferkit.estimate import Problem, Training
 from inferkit_sbi.density import load_arrays
 from inferkit_sbi.rows import Columns, Fresh, Source, Stored, fill
-from inferkit_sbi.train import PIECE, STALL, History, Loss, device_of, train
+from inferkit_sbi.train import STALL, Fit, History, Loss, device_of, race
 
+BEGIN = 2000  # rows that a network begins from
 LONGER = 4  # the patience where trials are learned from singly
 
 
@@ -60,7 +61,7 @@ def ensemble(problem: Problem, config: Any, makes: Sequence[Callable[[], nn.Modu
         raise EstimatorError("all simulations failed" if counts.seen else "there are no simulations",
                              fix="inferkit check study.toml")
     start = earlier(problem, config) if config.warm_start and r == 0 else None
-    nets, histories = [], []
+    nets, fits = [], []
     split = int(problem.rng(r, 0).integers(2**31))
     source: Source = (Fresh(problem, table, columns, config, split, group) if config.online
                       else Stored(table, config, split, group))
@@ -70,12 +71,18 @@ def ensemble(problem: Problem, config: Any, makes: Sequence[Callable[[], nn.Modu
         net = make().to(device)
         if start is not None:
             load_arrays(net, start, k)
-        histories.append(train(net, loss, source, trained, seed=seed, show=problem.show,
-                               stall=stall / group, file=problem.folder / f"checkpoint-{r}-{k}.pt"))
-        nets.append(net.eval())
+        elif hasattr(net, "begin"):
+            net.begin(source.first(BEGIN))
+        fits.append(Fit(net, loss, source, trained, seed=seed, show=problem.show, stall=stall / group,
+                        file=problem.folder / f"checkpoint-{r}-{k}.pt"))
+        nets.append(net)
+    mixed = log_density and len(nets) > 1
+    for group_of_rivals in [fits] if mixed and not config.online else [[fit] for fit in fits]:
+        race(group_of_rivals)
+    histories = [fit.finish() for fit in fits]
     weights = [1 / len(nets)] * len(nets)
-    if log_density and len(nets) > 1:
-        weights = stacked([scores(net, loss, source.validation) for net in nets])
+    if mixed:
+        weights = stacked([-fit.state.rows.cpu().double().numpy() for fit in fits])
     for net in nets:
         net.cpu()
     best = int(np.argmax(weights))
@@ -88,13 +95,6 @@ def told(histories: Sequence[History], which: int) -> dict:
     one = histories[which]
     return {"loss": one.loss, "validation_loss": one.validation_loss, "best_epoch": one.best_epoch,
             "training_seconds": round(sum(h.seconds for h in histories), 3)}
-
-
-@torch.no_grad()
-def scores(net: nn.Module, loss: Loss, rows: list[torch.Tensor]) -> np.ndarray:
-    """Log-densities of validation rows."""
-    parts = zip(*(c.split(PIECE) for c in rows))
-    return -torch.cat([loss(net, list(part)) for part in parts]).cpu().double().numpy()
 
 
 def stacked(log_q: Sequence[np.ndarray]) -> list[float]:

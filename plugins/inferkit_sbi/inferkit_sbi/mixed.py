@@ -36,7 +36,7 @@ from torch import nn
 
 from inferkit.errors import DataError, EstimatorError
 from inferkit.features import flatten
-from inferkit_sbi.density import PACE, flow
+from inferkit_sbi.density import PACE, Located, flow
 
 FEW, OFTEN = 20, 5
 WIDEST = 2**20  # steps of a lattice; beyond, it is as good as continuous, and float32 ends
@@ -270,6 +270,15 @@ class Likelihood(nn.Module):
         each = [self._with_noise(y, u, condition) for u in spread_points(len(self.lattice), y)]
         return total + torch.logsumexp(torch.stack(each), 0) - math.log(len(each))
 
+    @torch.no_grad()
+    def begin(self, batch: list[torch.Tensor]) -> None:
+        if isinstance(self.flow, Located):
+            z, s = batch
+            known = [nn.functional.one_hot(s[:, j].long(), n) for j, n in zip(self.few, self.sizes)]
+            y = s[:, self.smooth]
+            y = self._noised(y, y.new_zeros(len(self.lattice)))[0] if self.lattice else y
+            self.flow.begin(y, torch.cat([z, *known], 1))
+
     def of_trials(self, s: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """The sum over trials of log q: rows s (n, trials, …), z (n, dim)."""
         n, m = s.shape[:2]
@@ -295,13 +304,17 @@ class Likelihood(nn.Module):
         return total + self.flow.density(s[:, :, self.smooth[0]], own.unflatten(2, (3, -1))).sum(1)
 
     def _with_noise(self, y: torch.Tensor, u: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        y, log_slope = self._noised(y, u)
+        return self.flow.log_prob(y[None], condition)[0] + log_slope
+
+    def _noised(self, y: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Standardised numbers for steps of lattices plus u, and log |dy/du|."""
         at = [self.smooth[j] for j in self.lattice]
         centre, scale = (b[at].to(y.dtype) for b in (self.inputs.centre, self.inputs.scale))
         w = y[:, self.lattice] + u
         y = y.clone()
         y[:, self.lattice] = (torch.asinh(w) - centre) / scale
-        slope = (-0.5 * torch.log1p(w**2) - scale.log()).sum(1)
-        return self.flow.log_prob(y[None], condition)[0] + slope
+        return y, (-0.5 * torch.log1p(w**2) - scale.log()).sum(1)
 
 
 def spread_points(dim: int, like: torch.Tensor) -> torch.Tensor:

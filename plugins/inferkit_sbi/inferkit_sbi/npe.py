@@ -20,7 +20,7 @@ from inferkit.estimate import Problem, Training
 from inferkit.prior import Prior
 from inferkit.prior.space import Space
 from inferkit_sbi.config import NPEConfig
-from inferkit_sbi.density import PACE, flow, load_arrays
+from inferkit_sbi.density import PACE, Located, flow, load_arrays
 from inferkit_sbi.direct import Engine
 from inferkit_sbi.inputs import Inputs, inputs_for
 from inferkit_sbi.learn import ensemble, in_rounds
@@ -43,6 +43,12 @@ class Network(nn.Module):
         self.flow = flow(density, dim, inputs.size, config)
         self.pace = PACE.get(density, 1.0)
         self.correction = GaussianCorrection(dim) if config.variant == "A" else None
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> None:
+        """Where an embedding is still to be learned, a line on its numbers would be lost at once."""
+        if isinstance(self.flow, Located) and not self.inputs.embeds:
+            self.flow.begin(batch[0], self.inputs(batch[1 : 1 + len(self.inputs.shapes)]))
 
     def raw_log_prob(self, z: torch.Tensor, tensors: list[torch.Tensor]) -> torch.Tensor:
         return self.flow.log_prob(z[None], self.inputs(tensors, vary=True))[0]
@@ -71,7 +77,7 @@ class NPE:
     def restore(arrays: dict, meta: dict, prior: Prior) -> Engine:
         config = NPEConfig(**meta["config"])
         nets = []
-        for i, density in enumerate(config.densities()):
+        for i, density in enumerate(meta["info"]["densities"]):
             net = Network(Inputs.rebuilt(meta, config), prior.dim, config, density)
             load_arrays(net, arrays, i)
             nets.append(net.eval())
@@ -100,14 +106,15 @@ class NPE:
         def learn(r: int, rounds: list[Training], engine: Engine | None) -> Engine:
             # A's correction is for one proposal, so it learns from the last round alone.
             parts = rounds[-1:] if config.variant == "A" and r else parts_of(problem, rounds)
-            makes = [partial(self._network, scaled, space.dim, density)
-                     for density in config.densities()]
+            densities = config.densities(len(problem.simulations or ()) + sum(map(len, rounds)))
+            makes = [partial(self._network, scaled, space.dim, density) for density in densities]
             nets, info = ensemble(problem, config, makes, loss_of(config, r), parts, columns, r,
                                   log_density=not (config.variant == "C" and r))
             if config.variant == "A" and proposals:
                 for net in nets:
                     net.correction.set(*proposals[-1].gaussian)  # type: ignore[union-attr, operator]
-            return Engine(nets, space, config, {**info, "beyond": scaled.beyond})
+            return Engine(nets, space, config, {**info, "beyond": scaled.beyond,
+                                                  "densities": list(densities)})
 
         def propose(engine: Engine) -> Proposal:
             assert problem.observed is not None

@@ -154,6 +154,9 @@ class Source(Protocol):
 
     def epoch(self, epoch: int) -> Iterator[Batch]: ...
 
+    def first(self, n: int) -> Batch:
+        """Some rows, n at most, that a network may begin from."""
+
 
 class Stored:
     """Training and validation rows of a table.
@@ -176,6 +179,10 @@ class Stored:
         count = len(self.rows) // group * self.used
         self.size = batch_size(count, config.batch)
         self.steps = -(-count // self.size)
+
+    def first(self, n: int) -> Batch:
+        at = np.linspace(0, len(self.rows) - 1, min(n, len(self.rows), self.table.fitting)).astype(int)
+        return self.table.take(self.rows[at])
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         rng = np.random.default_rng([self.seed, 2, epoch])
@@ -225,6 +232,9 @@ class Fresh:
         rows = self.n * group
         self.size = min(rows, config.batch or 200)  # rows are cheap here, steps are what counts
         self.steps = -(-rows // self.size)
+
+    def first(self, n: int) -> Batch:
+        return [c[:n] for c in self.validation]
 
     def epoch(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         drawn = self.problem.simulate(_FromPrior(self.problem.prior), self.n, step=epoch)
