@@ -80,7 +80,7 @@ class _Common:
 
 @dataclass(frozen=True)
 class NPEConfig(_Common):
-    """density: sbi's density estimators; "auto" trains a "maf" and a small "zuko_nsf" in turns
+    """density: sbi's density estimators; "auto" trains a "maf" and a "zuko_nsf" in turns
     (one is better for plain posteriors, the other for intricate ones) until one has fallen behind, and
     mixes them by their validation losses.
     variant: how later rounds are corrected for their proposal:
