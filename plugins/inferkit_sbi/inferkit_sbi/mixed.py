@@ -129,7 +129,8 @@ class Scale(nn.Module):
         for j, known in self.few:
             if (strange := x[~np.isin(x[:, j], known), j]).size:
                 raise DataError(f"{names[j]} = {strange[0]:g}, which no simulation gave",
-                                allowed=", ".join(f"{v:g}" for v in known))
+                                allowed=", ".join(f"{v:g}" for v in known),
+                                fix="more simulations, or estimator npe, which has no likelihood")
         for j in self.at(LOG):
             if (x[:, j] <= 0).any():
                 raise DataError(f"{names[j]} = {x[:, j].min():g}, and all simulations gave more than 0")

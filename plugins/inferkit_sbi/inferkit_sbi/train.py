@@ -9,7 +9,7 @@ that is validated and kept is an exponential average of the weights,
 which is nearly as quiet as one trained with an annealed rate, at any time, so that no schedule has
 to know when training ends.  When the average's validation loss has stalled for a third of the
 patience, the rate falls to 0.4 of what it was; when it has for all of it, training ends.  It ends at
-once when the network learns few rows by heart: three validations in a row are surely worse than the
+once when the network learns few rows by heart: six validations in a row are surely worse than the
 best (by rows, paired) while the training loss falls on.  Fresh simulations cannot be overfitted, so
 there `epochs` is the plan: the rate falls along a cosine to 0.
 
@@ -42,7 +42,7 @@ STALL = 1e-3  # a smaller gain does not prolong training
 STALL_STEPS = 100  # patience is no shorter than this, the length of the average
 LEG_STEPS = 10  # from one validation to the next, at least: it costs half as much as a step
 FIRST_LEGS = 6  # of a race
-WORSE, SURELY = 3, 2.0
+WORSE, SURELY = 6, 2.0
 MANY_STEPS = 20  # in an epoch: so many rows take long to learn by heart
 DECAY = 0.99
 DROP = 0.4
